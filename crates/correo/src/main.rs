@@ -1,0 +1,3 @@
+//! The one command on PATH: queue control, accounts, configuration and up.
+
+fn main() {}

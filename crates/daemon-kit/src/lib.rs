@@ -1,0 +1,1 @@
+//! What every daemon needs: start-up, logs, listeners, TLS, drain, reload, health and metrics.

@@ -1,0 +1,3 @@
+//! The directory: domains, accounts, aliases and credentials.
+
+fn main() {}

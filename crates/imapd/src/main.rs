@@ -1,0 +1,3 @@
+//! IMAP front end.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Strict settings structs of the one correo.toml.

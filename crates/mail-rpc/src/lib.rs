@@ -1,0 +1,1 @@
+//! Generated gRPC contracts, their conversions, and Unix-socket and mutual-TLS transport.

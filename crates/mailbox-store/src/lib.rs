@@ -1,0 +1,1 @@
+//! The mail store: append-only segments, redb index, group commit.

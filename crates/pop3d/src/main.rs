@@ -1,0 +1,3 @@
+//! POP3 front end.
+
+fn main() {}

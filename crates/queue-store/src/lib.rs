@@ -1,0 +1,1 @@
+//! The durable queue's storage: a trait, its sled engine and an in-memory twin.

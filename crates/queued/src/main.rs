@@ -1,0 +1,3 @@
+//! The durable queue: accepts, routes, schedules, retries and bounces.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Client side of one SMTP conversation (RFC 5321 §4).

@@ -1,0 +1,1 @@
+//! Server side of one SMTP conversation (RFC 5321 §4).

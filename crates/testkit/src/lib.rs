@@ -1,0 +1,1 @@
+//! Rigs for tests: suites on free ports, clients, peers and name servers.

@@ -1,0 +1,1 @@
+//! End-to-end tests with real daemons, clients and peers; the scenarios are under `tests/`.
