@@ -1,0 +1,38 @@
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Duration;
+use crate::units::any_address;
+
+/// `[pop3d]`: POP3.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pop3d {
+    /// Addresses for POP3 with STLS (RFC 2595 §4); empty turns it off.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses for POP3 with TLS from the start (RFC 8314 §3.2); empty turns it off.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Addresses of the Prometheus metrics page; none by default, since it has no access control.
+    pub metrics: Vec<SocketAddr>,
+    /// Connections at once over all services.
+    pub max_connections: usize,
+    /// Connections at once from one IPv4 address or one IPv6 /64; 0 is no limit. So that one client
+    /// cannot take all places. Loopback has no limit.
+    pub max_connections_per_ip: usize,
+    /// How long a client may be silent (RFC 1939 §3: at least 10 minutes).
+    pub idle_timeout: Duration,
+}
+
+impl Default for Pop3d {
+    fn default() -> Self {
+        Self {
+            listen: vec![any_address(110)],
+            listen_tls: vec![any_address(995)],
+            metrics: Vec::new(),
+            max_connections: 2000,
+            max_connections_per_ip: 50,
+            idle_timeout: Duration::from_secs(600),
+        }
+    }
+}
