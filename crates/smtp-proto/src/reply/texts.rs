@@ -84,6 +84,15 @@ impl Reply {
         Self::new(ReplyCode::OK, None, hostname.to_owned())
     }
 
+    /// 554 5.5.1: all recipients were refused (RFC 5321 §4.1.1.4).
+    pub const fn no_valid_recipients() -> Self {
+        Self::fixed(
+            ReplyCode::FAILED,
+            EnhancedCode::INVALID_COMMAND,
+            "No valid recipients",
+        )
+    }
+
     /// 250 2.0.0: the message is durable under this id.
     pub fn queued(id: QueueId) -> Self {
         let text = format!("Ok: queued as {id}");

@@ -1,0 +1,136 @@
+//! The transcripts' format.
+//!
+//! ```text
+//! # a comment
+//! set size 1000            a limit: size, recipients, errors, line; or: starttls, auth NAMES, reject-bare
+//! S: 220 *                 a line of the server's; '*' at the end is any rest
+//! C: EHLO c.example        a line of the client's; CRLF is added
+//! C~ a\nb                  octets of the client's, with escapes, nothing added
+//! C* 100 x                 a text many times
+//! ? rcpt bob@x.test -> accept    a question of the machine's, and the answer
+//! = a\r\n                  the content that was handed on, with escapes
+//! @ +5m                    the clock moves
+//! ! shutdown               the server is told to stop
+//! E: quit                  the session ended, and why
+//! ```
+
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Client(Vec<u8>),
+    Server(String),
+    Question { asked: String, answer: String },
+    Content(Vec<u8>),
+    Clock(Duration),
+    Shutdown,
+    Ended(String),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) settings: Vec<String>,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Script {
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut script = Self {
+            settings: Vec::new(),
+            steps: Vec::new(),
+        };
+        for line in text.lines() {
+            script.line(line);
+        }
+        script
+    }
+
+    fn line(&mut self, line: &str) {
+        if line.trim().is_empty() || line.starts_with('#') {
+            return;
+        }
+        if let Some(setting) = line.strip_prefix("set ") {
+            self.settings.push(setting.to_owned());
+            return;
+        }
+        let (kind, rest) = line.split_at(2);
+        let rest = rest.strip_prefix(' ').unwrap_or(rest);
+        let step = match kind {
+            "C:" => Step::Client(format!("{rest}\r\n").into_bytes()),
+            "C~" => Step::Client(unescape(rest)),
+            "C*" => {
+                let (count, text) = rest.split_once(' ').unwrap();
+                Step::Client(unescape(text).repeat(count.parse().unwrap()))
+            }
+            "S:" => Step::Server(rest.to_owned()),
+            "E:" => Step::Ended(rest.to_owned()),
+            "= " => Step::Content(unescape(rest)),
+            "@ " => Step::Clock(duration(rest)),
+            "! " if rest == "shutdown" => Step::Shutdown,
+            "? " => {
+                let (asked, answer) = rest.split_once("->").unwrap();
+                Step::Question {
+                    asked: asked.trim().to_owned(),
+                    answer: answer.trim().to_owned(),
+                }
+            }
+            _ => panic!("not a transcript line: {line}"),
+        };
+        self.steps.push(step);
+    }
+
+    /// False where it matters when the client speaks.
+    pub(crate) fn can_be_sent_ahead(&self) -> bool {
+        !self.steps.iter().any(|step| match step {
+            Step::Clock(_) | Step::Shutdown => true,
+            Step::Question { asked, .. } => asked == "tls",
+            _ => false,
+        })
+    }
+
+    /// The same with all of the client's part in front.
+    pub(crate) fn sent_ahead(&self) -> Self {
+        let is_client = |step: &Step| matches!(step, Step::Client(_));
+        let (client, other): (Vec<_>, Vec<_>) = self.steps.iter().cloned().partition(is_client);
+        Self {
+            settings: self.settings.clone(),
+            steps: client.into_iter().chain(other).collect(),
+        }
+    }
+}
+
+fn duration(text: &str) -> Duration {
+    let number = text.trim_start_matches('+');
+    let (number, unit) = number.split_at(number.len() - 1);
+    let number: u64 = number.parse().unwrap();
+    match unit {
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_mins(number),
+        "h" => Duration::from_hours(number),
+        _ => panic!("no unit of time: {text}"),
+    }
+}
+
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'r') => out.push(b'\r'),
+            Some(b'n') => out.push(b'\n'),
+            Some(b'0') => out.push(0),
+            Some(b'\\') => out.push(b'\\'),
+            Some(b'x') => {
+                let hex = [bytes.next().unwrap(), bytes.next().unwrap()];
+                let hex = std::str::from_utf8(&hex).unwrap();
+                out.push(u8::from_str_radix(hex, 16).unwrap());
+            }
+            other => panic!("unknown escape: {other:?}"),
+        }
+    }
+    out
+}
