@@ -39,7 +39,7 @@ pub use queued::Queued;
 pub use remotedeliver::Remotedeliver;
 pub use rpc::{Rpc, RpcTls};
 pub use server::{Log, LogFormat, Server, Tls};
-pub use smtpd::{Mx, Smtpd, Submission, Submissions};
+pub use smtpd::{BareNewlines, Mx, Smtpd, Submission, Submissions};
 pub use units::{Duration, Size, UnitError};
 
 /// The whole of `correo.toml`.

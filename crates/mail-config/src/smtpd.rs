@@ -33,6 +33,35 @@ pub struct Smtpd {
     /// Networks whose hosts may relay without a login, as `192.0.2.0/24` or `2001:db8::/32`. None by
     /// default: nobody relays who has not logged in.
     pub relay_networks: Vec<String>,
+    /// How long a client may take for a whole message: the largest one at 14 KiB/s.
+    pub message_timeout: Duration,
+    /// Commands of one session that are refused for good before it ends: nobody honest gets there,
+    /// and guessing addresses gets slow.
+    pub max_errors: u32,
+    /// `Received` fields of one message before it counts as going in a circle (RFC 5321 §6.3 asks
+    /// for at least 100).
+    pub max_hops: usize,
+    /// Memory for messages that are coming in, all sessions together. A message takes at most some
+    /// 64 KiB of it at a time; without room a client waits, and after a while gets 452.
+    pub max_memory: Size,
+    /// Users may only send from their own address and from aliases that lead to them alone.
+    pub restrict_sender: bool,
+    /// A CR or LF that stands alone in a message.
+    pub bare_newlines: BareNewlines,
+    /// Addresses whose resolution is remembered, some 200 octets each.
+    pub directory_cache: usize,
+}
+
+/// What becomes of a CR or LF that stands alone in a message. Never handed on as it is: other
+/// servers could take it for the end of the message (SMTP smuggling).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareNewlines {
+    /// LF becomes CRLF, CR becomes a space.
+    #[default]
+    Normalise,
+    /// The message is refused.
+    Reject,
 }
 
 impl Default for Smtpd {
@@ -42,13 +71,20 @@ impl Default for Smtpd {
             submission: Submission::default(),
             submissions: Submissions::default(),
             metrics: Vec::new(),
-            max_connections: 2000,
+            max_connections: 10_000,
             max_connections_per_ip: 50,
             max_message_size: Size::from_mib(50),
             max_recipients: 1000,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(180),
             relay_networks: Vec::new(),
+            message_timeout: Duration::from_secs(3600),
+            max_errors: 20,
+            max_hops: 100,
+            max_memory: Size::from_mib(256),
+            restrict_sender: true,
+            bare_newlines: BareNewlines::Normalise,
+            directory_cache: 100_000,
         }
     }
 }

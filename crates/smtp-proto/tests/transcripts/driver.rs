@@ -121,6 +121,10 @@ impl Driver<'_> {
                 self.session.handle_timeout(self.now);
                 self.events();
             }
+            Step::Refuse(name) => {
+                self.session.refuse_content(refusal(name));
+                self.content.clear();
+            }
             Step::Shutdown => {
                 self.session.handle_shutdown();
                 self.events();

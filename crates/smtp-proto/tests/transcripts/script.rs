@@ -11,6 +11,7 @@
 //! = a\r\n                  the content that was handed on, with escapes
 //! @ +5m                    the clock moves
 //! ! shutdown               the server is told to stop
+//! ! refuse queue-full      the content that comes in is refused
 //! E: quit                  the session ended, and why
 //! ```
 
@@ -23,6 +24,7 @@ pub(crate) enum Step {
     Question { asked: String, answer: String },
     Content(Vec<u8>),
     Clock(Duration),
+    Refuse(String),
     Shutdown,
     Ended(String),
 }
@@ -67,6 +69,7 @@ impl Script {
             "= " => Step::Content(unescape(rest)),
             "@ " => Step::Clock(duration(rest)),
             "! " if rest == "shutdown" => Step::Shutdown,
+            "! " => Step::Refuse(rest.strip_prefix("refuse ").unwrap().to_owned()),
             "? " => {
                 let (asked, answer) = rest.split_once("->").unwrap();
                 Step::Question {
@@ -82,7 +85,7 @@ impl Script {
     /// False where it matters when the client speaks.
     pub(crate) fn can_be_sent_ahead(&self) -> bool {
         !self.steps.iter().any(|step| match step {
-            Step::Clock(_) | Step::Shutdown => true,
+            Step::Clock(_) | Step::Refuse(_) | Step::Shutdown => true,
             Step::Question { asked, .. } => asked == "tls",
             _ => false,
         })

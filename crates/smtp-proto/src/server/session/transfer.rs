@@ -178,6 +178,18 @@ impl Session {
         }
     }
 
+    /// Refuses the message whose content is coming in, for a reason that has come up: the rest of it
+    /// is read and forgotten, and answered by this.
+    pub fn refuse_content(&mut self, refusal: Refusal) {
+        let (State::Data(incoming) | State::Chunk { incoming, .. } | State::Between(incoming)) =
+            &mut self.state
+        else {
+            return;
+        };
+        self.content.clear();
+        incoming.refused.get_or_insert(refusal);
+    }
+
     /// All content is there.
     fn complete(&mut self, now: Instant) {
         self.idle_commands = 0;
