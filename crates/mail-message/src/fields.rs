@@ -1,0 +1,123 @@
+use crate::header::HeaderFields;
+
+/// The fields that mail clients ask for in their message lists, in lower case.
+///
+/// They are what Thunderbird, Outlook, Apple Mail, K-9, Roundcube, mutt and mbsync name in
+/// `BODY.PEEK[HEADER.FIELDS (…)]`. [`crate::Summary::common_fields`] keeps them beside the index,
+/// so that a listing reads no message. Adding a name needs the summaries to be made anew.
+pub const COMMON_FIELDS: &[&str] = &[
+    "bcc",
+    "cc",
+    "content-transfer-encoding",
+    "content-type",
+    "date",
+    "disposition-notification-to",
+    "from",
+    "importance",
+    "in-reply-to",
+    "lines",
+    "list-id",
+    "list-post",
+    "list-unsubscribe",
+    "mail-followup-to",
+    "mail-reply-to",
+    "message-id",
+    "mime-version",
+    "newsgroups",
+    "precedence",
+    "priority",
+    "received",
+    "references",
+    "reply-to",
+    "return-path",
+    "sender",
+    "subject",
+    "to",
+    "x-draft-info",
+    "x-identity",
+    "x-identity-key",
+    "x-label",
+    "x-priority",
+    "x-spam-flag",
+    "x-spam-status",
+    "x-tuid",
+];
+
+/// True if each of the names is among [`COMMON_FIELDS`], in whatever case.
+pub fn all_common<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    names.into_iter().all(is_common)
+}
+
+fn is_common(name: &[u8]) -> bool {
+    COMMON_FIELDS
+        .iter()
+        .any(|common| common.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The raw fields that `HEADER.FIELDS` or, with `not`, `HEADER.FIELDS.NOT` ask for, in the
+/// message's order, and the empty line (RFC 3501 §6.4.5).
+pub fn filter_fields<N: AsRef<[u8]>>(header: &[u8], names: &[N], not: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(if not { header.len() + 2 } else { 512 });
+    for field in HeaderFields::new(header) {
+        let named = names
+            .iter()
+            .any(|name| name.as_ref().eq_ignore_ascii_case(field.name()));
+        if named != not {
+            push_field(&mut out, field.raw());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The raw [`COMMON_FIELDS`] of a header without an empty line. Empty if they are more than
+/// `limit` octets together: then the header itself has to be read.
+pub(crate) fn common_fields(header: &[u8], limit: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for field in HeaderFields::new(header) {
+        if is_common(field.name()) {
+            if out.len() + field.raw().len() + 2 > limit {
+                return Vec::new();
+            }
+            push_field(&mut out, field.raw());
+        }
+    }
+    out
+}
+
+fn push_field(out: &mut Vec<u8>, raw: &[u8]) {
+    out.extend_from_slice(raw);
+    if !raw.ends_with(b"\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] = b"To: a\r\n b\r\nSubject: s\r\nX: y\r\nTO: c\r\n\r\n";
+
+    #[test]
+    fn named_fields_in_the_order_of_the_message() {
+        let names = ["subject", "to"];
+        assert_eq!(
+            filter_fields(HEADER, &names, false),
+            b"To: a\r\n b\r\nSubject: s\r\nTO: c\r\n\r\n"
+        );
+        assert_eq!(filter_fields(HEADER, &names, true), b"X: y\r\n\r\n");
+        assert_eq!(filter_fields(HEADER, &["none"], false), b"\r\n");
+        assert_eq!(filter_fields(b"a: b", &["A"], false), b"a: b\r\n\r\n");
+    }
+
+    #[test]
+    fn common_fields_are_all_or_none() {
+        assert_eq!(
+            common_fields(HEADER, 100),
+            b"To: a\r\n b\r\nSubject: s\r\nTO: c\r\n"
+        );
+        assert_eq!(common_fields(HEADER, 20), b"");
+        assert!(all_common([&b"From"[..], b"SUBJECT"]));
+        assert!(!all_common([&b"From"[..], b"X"]));
+    }
+}
