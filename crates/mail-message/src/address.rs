@@ -42,7 +42,8 @@ struct Words {
     local: Vec<u8>,
     comment: Option<Vec<u8>>,
     any: bool,
-    quoted: bool,
+    /// There is white space between words.
+    spaced: bool,
 }
 
 impl Parser<'_> {
@@ -57,6 +58,10 @@ impl Parser<'_> {
             Some(b'@') => {
                 let address = self.addr_spec(words);
                 self.found.push(address);
+                if self.lexer.peek() == Some(b'@') {
+                    // `a@b@c`: what goes on here is no address of its own.
+                    self.lexer.take_while(|byte| !matches!(byte, b',' | b';'));
+                }
             }
             Some(b':') => self.start_group(words),
             Some(b';') => {
@@ -88,7 +93,6 @@ impl Parser<'_> {
             let word = match self.lexer.peek() {
                 Some(b'"') => {
                     self.lexer.bump();
-                    words.quoted = true;
                     self.lexer.quoted()
                 }
                 Some(byte) if is_word(byte) => self.lexer.take_while(is_word).to_vec(),
@@ -96,6 +100,7 @@ impl Parser<'_> {
             };
             if words.any && gap {
                 words.phrase.push(b' ');
+                words.spaced = true;
             }
             words.phrase.extend_from_slice(&word);
             words.local.extend_from_slice(&word);
@@ -106,14 +111,21 @@ impl Parser<'_> {
 
     /// A list entry that is words alone, such as `root`.
     fn push_lone(&mut self, words: Words) {
-        if words.any {
-            self.found.push(Address {
-                name: words.comment,
-                route: None,
-                mailbox: Some(words.local),
-                host: Some(NO_HOST.to_vec()),
-            });
+        if !words.any {
+            return;
         }
+        // Several words are a display name whose address was forgotten.
+        let (name, mailbox) = if words.spaced {
+            (Some(words.phrase), NO_MAILBOX.to_vec())
+        } else {
+            (words.comment, words.local)
+        };
+        self.found.push(Address {
+            name,
+            route: None,
+            mailbox: Some(mailbox),
+            host: Some(NO_HOST.to_vec()),
+        });
     }
 
     /// `<route:local@domain>` with the `<` taken.
@@ -283,6 +295,11 @@ mod tests {
             ("Root <root>", "Root|-|root|MISSING_DOMAIN"),
             ("<>", "-|-|MISSING_MAILBOX|MISSING_DOMAIN"),
             ("a@[1.2.3.4]", "-|-|a|[1.2.3.4]"),
+            (
+                "a b c, d",
+                "a b c|-|MISSING_MAILBOX|MISSING_DOMAIN ; -|-|d|MISSING_DOMAIN",
+            ),
+            ("a@b@c,d@e", "-|-|a|b ; -|-|d|e"),
             ("\"a b\"@c", "-|-|a b|c"),
             ("", ""),
             (",, ,", ""),

@@ -288,3 +288,122 @@ fn cut_header(header: &[u8]) -> &[u8] {
     let end = memchr::memrchr(b'\n', cut).map_or(0, |at| at + 1);
     cut.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_types::EnhancedCode;
+
+    const MESSAGE: &[u8] = b"Message-ID: <1@aula.test>\r\nSubject: s\r\n\r\nbody\r\n";
+
+    fn render(
+        address: &str,
+        outcome: &Outcome,
+        content: ReturnedContent,
+        message: &[u8],
+    ) -> String {
+        let address = address.parse().unwrap();
+        let recipients = [DsnRecipient {
+            original: Some("rfc822;Lois+2BLane@aula.test"),
+            address: &address,
+            outcome,
+            last_attempt: Some(MailDate::utc(60)),
+            will_retry_until: Some(MailDate::utc(600)),
+        }];
+        let dsn = Dsn {
+            to: &"ana@aula.test".parse().unwrap(),
+            reporting_mta: &"mx.aula.test".parse().unwrap(),
+            envelope_id: Some("QQ\r\n314"),
+            arrived: MailDate::utc(0),
+            now: MailDate::utc(120),
+            unique: "0123",
+            recipients: &recipients,
+            content,
+        };
+        String::from_utf8(dsn.render(message)).unwrap()
+    }
+
+    fn failure() -> Outcome {
+        Outcome {
+            action: Action::Failed,
+            status: EnhancedCode::NULL_MX,
+            diagnostic: format!("550 5.1.10 no\r\nmail {}", "here ".repeat(40)),
+            remote_mta: Some("mx.example.org".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_failure_is_a_report_of_three_parts() {
+        let full = ReturnedContent::Full { limit: 1000 };
+        let report = render("lois@example.org", &failure(), full, MESSAGE);
+        let parsed = mailparse::parse_mail(report.as_bytes()).unwrap();
+        assert_eq!(parsed.ctype.mimetype, "multipart/report");
+        let types: Vec<_> = parsed
+            .subparts
+            .iter()
+            .map(|p| p.ctype.mimetype.as_str())
+            .collect();
+        assert_eq!(
+            types,
+            ["text/plain", "message/delivery-status", "message/rfc822"]
+        );
+        assert_eq!(parsed.subparts[2].get_body().unwrap().as_bytes(), MESSAGE);
+        let status = parsed.subparts[1].get_body().unwrap();
+        for field in [
+            "Reporting-MTA: dns; mx.aula.test\r\nOriginal-Envelope-Id: QQ  314\r\n",
+            "Original-Recipient: rfc822; Lois+Lane@aula.test\r\nFinal-Recipient: rfc822; lois@example.org\r\n\
+             Action: failed\r\nStatus: 5.1.10\r\nRemote-MTA: dns; mx.example.org\r\nDiagnostic-Code: smtp; 550 5.1.10 no mail",
+            "Last-Attempt-Date: Thu, 1 Jan 1970 00:01:00 +0000\r\n",
+        ] {
+            assert!(status.contains(field), "{field} in {status}");
+        }
+        assert!(!status.contains("Will-Retry-Until"));
+        assert!(report.contains("In-Reply-To: <1@aula.test>\r\n"));
+        assert!(report.lines().all(|line| line.len() < 120));
+        assert_eq!(report.matches('\n').count(), report.matches("\r\n").count());
+    }
+
+    #[test]
+    fn delays_and_headers() {
+        let outcome = Outcome::local(EnhancedCode::NO_ANSWER, "no answer");
+        let report = render(
+            "lois@example.org",
+            &outcome,
+            ReturnedContent::Headers,
+            MESSAGE,
+        );
+        assert!(report.contains(
+            "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: x-correo; no answer\r\n"
+        ));
+        assert!(report.contains("Will-Retry-Until: Thu, 1 Jan 1970 00:10:00 +0000\r\n"));
+        assert!(report.contains(
+            "text/rfc822-headers\r\n\r\nMessage-ID: <1@aula.test>\r\nSubject: s\r\n\r\n"
+        ));
+        assert!(!report.contains("body\r\n--"));
+        // A message over the limit goes back as its header.
+        let report = render(
+            "l@x.org",
+            &failure(),
+            ReturnedContent::Full { limit: 10 },
+            MESSAGE,
+        );
+        assert!(report.contains("text/rfc822-headers"));
+    }
+
+    // RFC 6533 §3 and §4.
+    #[test]
+    fn addresses_beyond_ascii() {
+        let full = ReturnedContent::Full { limit: 1000 };
+        let report = render("jos\u{e9}@example.org", &failure(), full, MESSAGE);
+        assert!(report.contains("Content-Type: message/global-delivery-status\r\n"));
+        assert!(report.contains("Final-Recipient: utf-8; jos\u{e9}@example.org\r\n"));
+        assert!(report.contains("Content-Type: message/global\r\n"));
+    }
+
+    #[test]
+    fn long_headers_are_cut_at_a_line() {
+        let header = "X: y\r\n".repeat(20_000);
+        let cut = cut_header(header.as_bytes());
+        assert!(cut.len() <= MAX_RETURNED_HEADER && cut.ends_with(b"\n"));
+    }
+}
