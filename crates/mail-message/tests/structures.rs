@@ -32,16 +32,15 @@ fn summaries_are_as_expected() {
         seen += 1;
         let summary = summarize(&fs::read(&path).unwrap());
         let ours = [summary.envelope, summary.body, summary.body_structure];
-        let ours = ours
-            .map(|text| String::from_utf8_lossy(&text).into_owned() + "\n")
-            .concat();
+        let ours = ours.map(|text| [text, b"\n".to_vec()].concat()).concat();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(path.with_extension("expected"), &ours).unwrap();
         }
         let expected = fs::read(path.with_extension("expected")).unwrap();
-        let expected = String::from_utf8_lossy(&expected);
         if ours != expected {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let [expected, ours] =
+                [expected, ours].map(|t| String::from_utf8_lossy(&t).into_owned());
             wrong.push(format!("== {name}\nexpected:\n{expected}ours:\n{ours}"));
         }
     }
