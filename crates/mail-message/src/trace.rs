@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mail_types::{Domain, EmailAddress, QueueId, ReversePath};
+use mail_types::{Domain, EmailAddress, ReversePath};
 
 use crate::date::MailDate;
 use crate::header::HeaderFields;
@@ -54,8 +54,10 @@ pub struct Received<'a> {
     pub by: &'a Domain,
     /// How it came in.
     pub protocol: Protocol,
-    /// The queue's id, if it is known.
-    pub id: Option<QueueId>,
+    /// TLS version and cipher, for a comment.
+    pub cipher: Option<&'a str>,
+    /// The queue's or the session's id: what finds the message in the log.
+    pub id: Option<&'a str>,
     /// Named if the message has a single recipient, so that no other one is told.
     pub recipient: Option<&'a EmailAddress>,
     /// When.
@@ -84,6 +86,9 @@ impl Received<'_> {
             self.by,
             self.protocol.keyword()
         ));
+        if let Some(cipher) = self.cipher {
+            field.push_str(&format!("\r\n\t({cipher})"));
+        }
         if let Some(id) = self.id {
             field.push_str(&format!(" id {id}"));
         }
@@ -143,13 +148,14 @@ mod tests {
                 authenticated: true,
                 utf8: false,
             },
-            id: Some(QueueId::from(1)),
+            cipher: Some("TLSv1.3 X"),
+            id: Some("0000000000001"),
             recipient: Some(&"ana@aula.test".parse().unwrap()),
             at: MailDate::utc(0),
         };
         assert_eq!(
             received.render(),
-            "Received: from a?b??X:?y ([192.0.2.1])\r\n\tby mx.aula.test (Correo) with ESMTPSA id \
+            "Received: from a?b??X:?y ([192.0.2.1])\r\n\tby mx.aula.test (Correo) with ESMTPSA\r\n\t(TLSv1.3 X) id \
              0000000000001\r\n\tfor <ana@aula.test>;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         assert_eq!(

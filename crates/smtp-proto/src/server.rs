@@ -14,5 +14,5 @@ mod settings;
 
 pub use event::{AuthAnswer, AuthStep, CloseReason, Event};
 pub use params::{BodyType, DsnReturn, MailFrom, Notify, RcptTo};
-pub use session::Session;
+pub use session::{BUSY, Session};
 pub use settings::{BareNewlines, Limits, Offer, Settings};

@@ -194,7 +194,7 @@ fn an_idle_session_is_small() {
     while session.poll_event().is_some() {}
     session.release_buffers();
     assert!(size_of::<Session>() < 600, "{}", size_of::<Session>());
-    assert_eq!(session.content_mut().capacity(), 0);
+    assert!(session.content_mut().capacity() <= 512);
 }
 
 #[test]

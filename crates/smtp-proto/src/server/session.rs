@@ -53,6 +53,10 @@ pub struct Session {
     idle_commands: u32,
 }
 
+/// What a listener says to a client for which there is no room, in place of a greeting: a session
+/// is not made for it ([`Refusal::Overloaded`]).
+pub const BUSY: &[u8] = b"421 4.3.2 Too busy; try again later\r\n";
+
 /// What the client called itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum Hello {
@@ -125,14 +129,6 @@ impl Session {
         session
     }
 
-    /// A conversation that consists of a refusal alone, for a client that there is no room for.
-    pub fn turned_away(settings: Arc<Settings>, refusal: &Refusal, now: Instant) -> Self {
-        let mut session = Self::new(settings, Offer::default(), now);
-        session.out.clear();
-        session.close(&Reply::from(refusal), CloseReason::Refused);
-        session
-    }
-
     /// What the client called itself, if it said so.
     pub fn hello(&self) -> Option<&str> {
         match &self.hello {
@@ -154,6 +150,11 @@ impl Session {
     /// The client has logged in.
     pub fn is_authenticated(&self) -> bool {
         self.authenticated
+    }
+
+    /// [`handle_shutdown`](Self::handle_shutdown) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// The session is over.
@@ -337,12 +338,9 @@ impl Session {
     /// Gives back the memory of buffers that are empty, for when the client is silent.
     pub fn release_buffers(&mut self) {
         for buffer in [&mut self.out, &mut self.content] {
-            if buffer.is_empty() {
+            if buffer.is_empty() && buffer.capacity() > KEPT {
                 *buffer = Vec::new();
             }
-        }
-        if self.events.is_empty() {
-            self.events = VecDeque::new();
         }
     }
 
@@ -398,6 +396,9 @@ impl Session {
     }
 }
 
+/// Octets of an empty buffer that are not worth giving back.
+const KEPT: usize = 512;
+
 impl fmt::Debug for Session {
     /// Not the buffers: they hold people's mail and passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -406,5 +407,17 @@ impl fmt::Debug for Session {
             .field("hello", &self.hello)
             .field("errors", &self.errors)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_said_as_elsewhere() {
+        let mut out = Vec::new();
+        Reply::from(&Refusal::Overloaded).write_to(&mut out);
+        assert_eq!(out, BUSY);
     }
 }
