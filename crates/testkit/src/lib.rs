@@ -1,1 +1,22 @@
 //! Rigs for tests: suites on free ports, clients, peers and name servers.
+//!
+//! Everything is synchronous: a test is a script that waits for other processes. Waiting is for
+//! conditions, with time-outs that a loaded machine does not reach; nothing sleeps to be in time.
+
+mod dialogue;
+mod dns;
+mod netns;
+mod ports;
+mod process;
+mod suite;
+mod tool;
+mod wait;
+
+pub use dialogue::Dialogue;
+pub use dns::{DnsServer, Zone, reverse_records};
+pub use netns::{Host, Network};
+pub use ports::Ports;
+pub use process::Process;
+pub use suite::{Daemon, Suite, SuiteBuilder};
+pub use tool::{Output, Tool, has_root, have};
+pub use wait::{PATIENCE, wait_until};
