@@ -81,3 +81,11 @@ impl DnsServer {
         self.process.log()
     }
 }
+
+/// PTR records of a reverse zone: the last number of each address and its name.
+pub fn reverse_records(hosts: &[(u8, &str)]) -> String {
+    let lines = hosts
+        .iter()
+        .map(|(number, name)| format!("{number} PTR {name}."));
+    lines.collect::<Vec<_>>().join("\n")
+}
