@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, info, warn};
 
+use crate::Context;
 use crate::limits::{Full, Limiter};
-use crate::{ConnectionPermit, Context};
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
@@ -39,8 +39,6 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Our address.
     pub local: SocketAddr,
-    /// Its place among the allowed ones; keep it as long as the connection.
-    pub permit: ConnectionPermit,
 }
 
 /// Opens the service's sockets and takes connections until shutdown.
@@ -132,14 +130,16 @@ where
             return;
         }
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        let connection = Connection {
+        let session = (self.handler)(Connection {
             stream,
             peer,
             local,
-            permit,
-        };
-        let session = (self.handler)(connection);
-        self.context.tracker().spawn(session);
+        });
+        self.context.tracker().spawn(async move {
+            session.await;
+            // The connection counts for as long as its session lives.
+            drop(permit);
+        });
     }
 
     fn refuse(&self, mut stream: TcpStream, peer: SocketAddr, full: Full) {

@@ -17,7 +17,7 @@ mod tls;
 
 pub use connections::{Connection, Service};
 pub use context::Context;
-pub use limits::{ConnectionLimits, ConnectionPermit};
+pub use limits::ConnectionLimits;
 pub use net_stream::NetStream;
 pub use start::run;
 pub use tls::{Tls, TlsError};

@@ -30,7 +30,7 @@ struct Counts {
 
 /// A connection's place; dropping it gives the place back.
 #[derive(Debug)]
-pub struct ConnectionPermit {
+pub(crate) struct ConnectionPermit {
     limiter: Arc<Limiter>,
     key: Option<IpAddr>,
 }

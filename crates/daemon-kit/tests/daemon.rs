@@ -117,7 +117,7 @@ fn sessions_end_before_the_daemon_does() {
 
     let mut first = TcpStream::connect(("127.0.0.1", port)).unwrap();
     first
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(Duration::from_mins(1)))
         .unwrap();
     let mut greeting = [0; 4];
     first.read_exact(&mut greeting).unwrap();
