@@ -1,3 +1,3 @@
-//! The directory: domains, accounts, aliases and credentials.
-
+//! directoryd: domains, accounts, aliases and credentials.
+mod store;
 fn main() {}
