@@ -1,0 +1,127 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{ScramKeys, prepare_password, server};
+
+fn client(mechanism: Mechanism) -> Exchange {
+    let password = prepare_password(b"pencil").unwrap();
+    Exchange::new(
+        mechanism,
+        "user".to_owned(),
+        password,
+        "rOprNGfwEbeRWgbNEkqO".to_owned(),
+    )
+}
+
+#[test]
+fn plain_and_login() {
+    assert_eq!(
+        client(Mechanism::Plain).initial_response().unwrap(),
+        b"\0user\0pencil"
+    );
+    let mut login = client(Mechanism::Login);
+    assert_eq!(login.initial_response(), None);
+    assert_eq!(login.handle_challenge(b"Username:").unwrap(), b"user");
+    assert_eq!(login.handle_challenge(b"Password:").unwrap(), b"pencil");
+    login.handle_success(None).unwrap();
+    assert_eq!(
+        login.handle_challenge(b"?").unwrap_err(),
+        SaslError::Unexpected
+    );
+}
+
+const SERVER_FIRST: &[u8] =
+    b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+
+// Tests RFC 7677 §3.
+#[test]
+fn scram_as_in_the_rfc() {
+    let mut client = client(Mechanism::ScramSha256);
+    assert_eq!(
+        client.initial_response().unwrap(),
+        b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+    );
+    assert_eq!(
+        String::from_utf8(client.handle_challenge(SERVER_FIRST).unwrap()).unwrap(),
+        "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+         p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+    );
+    client
+        .handle_success(Some(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="))
+        .unwrap();
+}
+
+#[test]
+fn a_server_that_does_not_know_the_password_is_refused() {
+    let challenged = || {
+        let mut client = client(Mechanism::ScramSha256);
+        client.initial_response();
+        client.handle_challenge(SERVER_FIRST).unwrap();
+        client
+    };
+    for (data, error) in [
+        (None, SaslError::ServerSignature),
+        (Some(&b"v=AAAA"[..]), SaslError::ServerSignature),
+        (Some(b"e=other-error"), SaslError::Refused),
+    ] {
+        assert_eq!(challenged().handle_success(data).unwrap_err(), error);
+    }
+    let mut early = client(Mechanism::ScramSha256);
+    early.initial_response();
+    assert_eq!(
+        early.handle_success(None).unwrap_err(),
+        SaslError::ServerSignature
+    );
+    for (challenge, error) in [
+        (
+            &b"r=rOprNGfwEbeRWgbNEkqO,s=AAAA,i=4096"[..],
+            SaslError::Syntax,
+        ),
+        (b"r=other,s=AAAA,i=4096", SaslError::Syntax),
+        (b"r=rOprNGfwEbeRWgbNEkqOx,s=AAAA,i=1", SaslError::Iterations),
+        (
+            b"r=rOprNGfwEbeRWgbNEkqOx,s=AAAA,i=4294967295",
+            SaslError::Iterations,
+        ),
+        (
+            b"m=x,r=rOprNGfwEbeRWgbNEkqOx,s=AAAA,i=4096",
+            SaslError::Extension,
+        ),
+    ] {
+        let mut client = client(Mechanism::ScramSha256);
+        client.initial_response();
+        assert_eq!(client.handle_challenge(challenge).unwrap_err(), error);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn client_and_server_agree(name in "[a-zA-Z=,@.]{1,20}", word in "[!-~]{1,20}", other in "[!-~]{1,20}") {
+        let password = prepare_password(word.as_bytes()).unwrap();
+        let keys = ScramKeys::derive(&prepare_password(other.as_bytes()).unwrap(), vec![7; 16], 4096);
+        let mut client = Exchange::new(Mechanism::ScramSha256, name.clone(), password, "cnonce".into());
+        let mut server = server::Exchange::new(Mechanism::ScramSha256, "snonce".into());
+        let first = client.initial_response().unwrap();
+        let server::Step::NeedKeys(identity) = server.handle_response(&first).unwrap() else { panic!() };
+        prop_assert_eq!(identity.authentication, name);
+        let server::Step::Challenge(challenge) = server.handle_keys(keys).unwrap() else { panic!() };
+        let last = client.handle_challenge(&challenge).unwrap();
+        match server.handle_response(&last).unwrap() {
+            server::Step::Proved(data) => {
+                prop_assert_eq!(&word, &other);
+                client.handle_success(Some(&data)).unwrap();
+            }
+            server::Step::Failed => prop_assert_ne!(word, other),
+            step => panic!("{step:?}"),
+        }
+    }
+
+    #[test]
+    fn junk_never_panics(octets: Vec<u8>) {
+        for mechanism in Mechanism::ALL {
+            let _ = server::Exchange::new(mechanism, "n".into()).handle_response(&octets);
+            let _ = client(mechanism).handle_challenge(&octets);
+        }
+    }
+}
