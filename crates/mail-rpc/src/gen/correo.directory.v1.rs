@@ -236,11 +236,14 @@ pub mod admin_response {
         Refused(super::AdminRefused),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdminDone {
     /// Set where an account was added or removed.
     #[prost(uint64, tag = "1")]
     pub account_id: u64,
+    /// What was done as asked, but may not be what was meant: sentences for the operator.
+    #[prost(string, repeated, tag = "2")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdminRefused {
