@@ -146,15 +146,16 @@ impl Io {
             }
         };
         tokio::select! {
+            // In this order: a client that never stops talking must not escape the first two.
             biased;
+            () = self.context.shutdown().cancelled(), if !session.is_stopping() => {
+                session.handle_shutdown();
+            }
+            () = late => session.handle_timeout(Instant::now()),
             read = stream.read_buf(&mut self.input) => {
                 if read? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-            }
-            () = late => session.handle_timeout(Instant::now()),
-            () = self.context.shutdown().cancelled(), if !session.is_stopping() => {
-                session.handle_shutdown();
             }
         }
         self.filled = self.input.len() >= self.room;

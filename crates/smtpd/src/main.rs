@@ -46,7 +46,7 @@ use mail_rpc::transport::Endpoint;
 use smtp_proto::server::BUSY;
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::live::Live;
 use crate::role::Role;
@@ -88,6 +88,9 @@ async fn start(context: Context) -> anyhow::Result<()> {
             }
         }
     };
+    if context.tls().is_none() {
+        warn!("no tls.certificate: no submissions service, and logins from this host only");
+    }
     context.serve(
         &services(&config.smtpd, context.tls().is_some()),
         limits,

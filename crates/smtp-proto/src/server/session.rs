@@ -356,7 +356,7 @@ impl Session {
             | State::Auth(AuthState::Answering | AuthState::Confirming) => {
                 Some(now + limits.command_timeout)
             }
-            State::Skip(_) => Some(now + limits.content_timeout),
+            State::Skip(skip) => Some(skip.ends.min(now + limits.content_timeout)),
             State::Data(incoming) | State::Chunk { incoming, .. } => {
                 Some(incoming.ends.min(now + limits.content_timeout))
             }

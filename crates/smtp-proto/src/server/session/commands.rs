@@ -175,11 +175,12 @@ impl Session {
 
     /// RFC 3030 §2: the octets come whatever the answer, so they are read in each case.
     fn bdat(&mut self, now: Instant, size: u64, last: bool) {
+        let ends = now + self.settings.limits.message_timeout;
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Between(incoming) => self.begin_chunk(now, incoming, size, last),
             State::Mail(transaction) => {
                 if let Some(reply) = without_recipient(transaction) {
-                    self.skip(Skip::new(size, State::Mail(transaction), reply));
+                    self.skip(Skip::new(size, State::Mail(transaction), reply, ends));
                 } else {
                     self.state = State::AskBegin(transaction, Start::Chunk { size, last });
                     self.events.push_back(Event::Begin);
@@ -187,7 +188,7 @@ impl Session {
             }
             other => {
                 let reply = Reply::bad_sequence("Send MAIL and RCPT first");
-                self.skip(Skip::new(size, other, reply));
+                self.skip(Skip::new(size, other, reply, ends));
             }
         }
     }

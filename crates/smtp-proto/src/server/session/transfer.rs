@@ -34,11 +34,18 @@ pub(super) struct Skip {
     left: u64,
     then: State,
     reply: Reply,
+    /// When all of them must be there.
+    pub(super) ends: Instant,
 }
 
 impl Skip {
-    pub(super) fn new(left: u64, then: State, reply: Reply) -> Self {
-        Self { left, then, reply }
+    pub(super) fn new(left: u64, then: State, reply: Reply, ends: Instant) -> Self {
+        Self {
+            left,
+            then,
+            reply,
+            ends,
+        }
     }
 }
 
@@ -74,7 +81,7 @@ impl Session {
             }
             (Start::Chunk { size, .. }, Err(refusal)) => {
                 self.transaction_over();
-                self.skip(Skip::new(size, State::Ready, Reply::from(&refusal)));
+                self.skip(Skip::new(size, State::Ready, Reply::from(&refusal), ends));
             }
         }
     }
@@ -103,7 +110,20 @@ impl Session {
         }
     }
 
-    pub(super) fn begin_chunk(&mut self, now: Instant, incoming: Incoming, size: u64, last: bool) {
+    pub(super) fn begin_chunk(
+        &mut self,
+        now: Instant,
+        mut incoming: Incoming,
+        size: u64,
+        last: bool,
+    ) {
+        // What is announced as too large need not be waited for to be called so.
+        let limit = self.settings.limits.message_size;
+        if incoming.refused.is_none() && incoming.size.saturating_add(size) > limit {
+            incoming.refused = Some(Refusal::TooLarge);
+            self.content.clear();
+            self.events.push_back(Event::Discard);
+        }
         self.state = State::Chunk {
             incoming,
             left: size,
