@@ -1,1 +1,1 @@
-//! End-to-end tests with real daemons, clients and peers; the scenarios are under `tests/`.
+//! End-to-end tests with real daemons, clients and peers: see `tests/e2e`. This library is empty.

@@ -94,6 +94,13 @@ impl Dialogue {
         Ok(lines)
     }
 
+    /// So many octets, such as a literal.
+    pub fn octets(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut octets = vec![0; count];
+        self.reader.read_exact(&mut octets)?;
+        Ok(octets)
+    }
+
     /// All that comes until the server closes the connection.
     pub fn rest(&mut self) -> Result<Vec<u8>> {
         let mut rest = Vec::new();

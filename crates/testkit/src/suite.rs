@@ -302,6 +302,13 @@ impl Suite {
         entry.context("the daemon does not run")?.1.signal(signal)
     }
 
+    /// The exit status of one daemon, if it has ended.
+    pub fn ended(&self, daemon: Daemon) -> Result<Option<std::process::ExitStatus>> {
+        let mut daemons = self.lock();
+        let entry = daemons.iter_mut().find(|(name, _)| *name == daemon);
+        entry.context("the daemon was not started")?.1.ended()
+    }
+
     /// The process id of one daemon.
     pub fn pid(&self, daemon: Daemon) -> Result<u32> {
         let daemons = self.lock();
