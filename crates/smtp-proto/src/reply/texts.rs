@@ -38,6 +38,8 @@ fixed! {
     authenticated = AUTHENTICATED, AUTHENTICATED, "Authentication successful";
     /// 553 5.6.7: a non-ASCII address without SMTPUTF8 (RFC 6531 §3.7.4.1).
     non_ascii_address = BAD_ADDRESS, NON_ASCII_ADDRESS, "A non-ASCII address needs SMTPUTF8";
+    /// 500 5.5.2: the client speaks HTTP.
+    not_http = UNKNOWN_COMMAND, SYNTAX_ERROR, "This is an SMTP server, not a web server";
     /// 502 5.5.1: known, not served.
     not_implemented = NOT_IMPLEMENTED, INVALID_COMMAND, "Command not implemented";
     /// 250 2.0.0: done.

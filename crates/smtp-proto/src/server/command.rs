@@ -34,6 +34,8 @@ pub(super) enum Command<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommandError {
     Arguments,
+    /// A browser that somebody sent here: what follows is not meant for us.
+    Http,
     NonAscii,
     NotImplemented,
     RecipientSyntax,
@@ -46,6 +48,7 @@ impl From<CommandError> for Reply {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Arguments => Reply::bad_arguments(),
+            CommandError::Http => Reply::not_http(),
             CommandError::NonAscii => Reply::non_ascii_address(),
             CommandError::NotImplemented => Reply::not_implemented(),
             CommandError::RecipientSyntax => Reply::bad_recipient(),
@@ -93,6 +96,9 @@ pub(super) fn parse(line: &[u8]) -> Result<Command<'_>, CommandError> {
         b"STARTTLS" => alone(args?, Command::StartTls),
         b"VRFY" if args?.is_empty() => Err(CommandError::Arguments),
         b"VRFY" => Ok(Command::Vrfy),
+        b"CONNECT" | b"DELETE" | b"GET" | b"HEAD" | b"OPTIONS" | b"POST" | b"PUT" => {
+            Err(CommandError::Http)
+        }
         b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"TURN" => {
             Err(CommandError::NotImplemented)
         }
@@ -144,7 +150,7 @@ fn greeting_name(args: &str) -> Result<Option<&str>, CommandError> {
     if args.is_empty() {
         return Ok(None);
     }
-    let harmless = |c: char| c.is_alphanumeric() || "-._:[]+/#~=!".contains(c);
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-._:[]+/#~=!".contains(c);
     if args.len() <= 255 && args.chars().all(harmless) {
         Ok(Some(args))
     } else {
@@ -170,15 +176,7 @@ mod tests {
 
     #[test]
     fn no_commands() {
-        for line in [
-            &b""[..],
-            b"X",
-            b" QUIT",
-            b"GET / HTTP/1.1",
-            b"STARTTLSX",
-            b"\0\xff",
-            b"HELOx",
-        ] {
+        for line in [&b""[..], b"X", b" QUIT", b"STARTTLSX", b"\0\xff", b"HELOx"] {
             assert_eq!(parse(line), Err(CommandError::Unknown), "{line:?}");
         }
         for line in [
@@ -187,6 +185,7 @@ mod tests {
             b"EHLO",
             b"EHLO a b",
             b"HELO (x)",
+            "EHLO ñandú.example".as_bytes(),
             b"VRFY",
             b"AUTH",
             b"AUTH PLAIN a b",
@@ -200,6 +199,7 @@ mod tests {
         ] {
             assert_eq!(parse(line), Err(CommandError::Arguments), "{line:?}");
         }
+        assert_eq!(parse(b"POST / HTTP/1.1"), Err(CommandError::Http));
         assert_eq!(parse(b"EXPN x"), Err(CommandError::NotImplemented));
     }
 

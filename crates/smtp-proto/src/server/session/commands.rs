@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::transfer::{Skip, Start};
 use super::{Hello, Session, State, Transaction};
-use crate::server::command::{self, Command};
+use crate::server::command::{self, Command, CommandError};
 use crate::server::{BodyType, CloseReason, Event, params};
 use crate::{Refusal, Reply};
 
@@ -12,6 +12,10 @@ impl Session {
     pub(super) fn command_line(&mut self, now: Instant, line: &[u8]) {
         let command = match command::parse(line) {
             Ok(command) => command,
+            // A web page can make a browser post SMTP commands to a port that only it can reach.
+            Err(CommandError::Http) => {
+                return self.close(&CommandError::Http.into(), CloseReason::Errors);
+            }
             Err(error) => return self.reply(&error.into()),
         };
         if is_idle(&command) {
