@@ -1,0 +1,345 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use mail_types::{AccountId, MailboxId};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+
+use crate::change::Hub;
+use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
+use crate::segment::{Appender, Segments};
+use crate::store::Options;
+use crate::write::{Batch, defaults};
+use crate::{Applied, ApplyError, Event, Operation, Snapshot, StoreError, Target, Watcher};
+
+/// One account's mail. All methods block on the disk: call them off asynchronous threads.
+pub struct Account {
+    id: AccountId,
+    folder: PathBuf,
+    pub(crate) db: Database,
+    pub(crate) segments: Segments,
+    hub: Arc<Hub>,
+    /// Operations that wait for the writer.
+    queue: Mutex<Vec<Waiting>>,
+    writer: Mutex<Writer>,
+    /// What is committed; readers take a copy.
+    state: RwLock<Arc<State>>,
+    failed: AtomicBool,
+}
+
+struct Waiting {
+    operation: Operation,
+    slot: Arc<Slot>,
+}
+
+type Outcome = Result<Result<Applied, ApplyError>, Arc<StoreError>>;
+type Slot = Mutex<Option<Outcome>>;
+
+struct Writer {
+    appender: Appender,
+}
+
+/// The account's small facts, in memory: mailboxes, names, counters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) mailboxes: BTreeMap<u64, Arc<MailboxRow>>,
+    pub(crate) names: BTreeMap<String, u64>,
+    pub(crate) subscriptions: BTreeSet<String>,
+    pub(crate) counters: Counters,
+}
+
+/// The numbers in the table `meta`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) next_email: u64,
+    pub(crate) next_mailbox: u64,
+    pub(crate) next_thread: u64,
+    pub(crate) uid_validity: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) used_messages: u64,
+}
+
+impl Account {
+    /// Opens an account's folder, and makes a new account if there is none. `now` is Unix time in
+    /// seconds.
+    pub(crate) fn open(
+        id: AccountId,
+        folder: PathBuf,
+        options: &Options,
+        now: i64,
+    ) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(&folder).map_err(|error| StoreError::io(&folder, error))?;
+        let db = Database::builder()
+            .set_cache_size(options.index_cache)
+            .create(folder.join("index.redb"))?;
+        prepare(&db, now)?;
+        let (state, segment, end) = load(&db)?;
+        let segment_folder = folder.join("segments");
+        let appender = Appender::open(&segment_folder, segment, end, options.segment_size)?;
+        Ok(Self {
+            id,
+            folder,
+            db,
+            segments: Segments::new(segment_folder),
+            hub: Arc::default(),
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer { appender }),
+            state: RwLock::new(Arc::new(state)),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    /// The account's id.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// The account's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// True if the index has to be opened anew before it works again.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Does one operation; it is durable when this returns. `now` is Unix time in seconds.
+    pub fn apply(&self, operation: Operation, now: i64) -> Outcome {
+        let mut outcomes = self.apply_all(vec![operation], now);
+        let none = || Err(Arc::new(StoreError::Engine("no outcome".to_owned())));
+        outcomes.pop().unwrap_or_else(none)
+    }
+
+    /// Does several operations, one after the other, in one transaction with whatever else waits.
+    /// Answers in their order.
+    pub fn apply_all(&self, operations: Vec<Operation>, now: i64) -> Vec<Outcome> {
+        let slots: Vec<Arc<Slot>> = operations.iter().map(|_| Arc::default()).collect();
+        {
+            let mut queue = lock(&self.queue);
+            let waiting = operations.into_iter().zip(&slots);
+            queue.extend(waiting.map(|(operation, slot)| Waiting {
+                operation,
+                slot: slot.clone(),
+            }));
+        }
+        let mut writer = lock(&self.writer);
+        // Who held the writer before may have done ours too; then the queue holds only what others
+        // have added, and they wait for the writer themselves.
+        if slots.iter().any(|slot| lock(slot).is_none()) {
+            let batch = std::mem::take(&mut *lock(&self.queue));
+            self.write(&mut writer, batch, now);
+        }
+        drop(writer);
+        let none = || Err(Arc::new(StoreError::Engine("no outcome".to_owned())));
+        slots
+            .iter()
+            .map(|slot| lock(slot).take().unwrap_or_else(none))
+            .collect()
+    }
+
+    fn write(&self, writer: &mut Writer, batch: Vec<Waiting>, now: i64) {
+        let operations: Vec<&Operation> = batch.iter().map(|waiting| &waiting.operation).collect();
+        match self.transact(writer, &operations, now) {
+            Ok(outcomes) => {
+                for (waiting, outcome) in batch.iter().zip(outcomes) {
+                    *lock(&waiting.slot) = Some(Ok(outcome));
+                }
+            }
+            Err(error) if batch.len() == 1 || error.is_fatal() || self.has_failed() => {
+                let error = Arc::new(error);
+                for waiting in &batch {
+                    *lock(&waiting.slot) = Some(Err(error.clone()));
+                }
+            }
+            // One that cannot be done must not take the others with it.
+            Err(_) => {
+                for waiting in batch {
+                    self.write(writer, vec![waiting], now);
+                }
+            }
+        }
+    }
+
+    fn transact(
+        &self,
+        writer: &mut Writer,
+        operations: &[&Operation],
+        now: i64,
+    ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        let before = writer.appender.position();
+        let result = self.commit(writer, operations, now);
+        if let Err(error) = &result {
+            if matches!(error, StoreError::Engine(_)) {
+                self.failed.store(true, Ordering::Release);
+            }
+            writer.appender.rewind(before)?;
+        }
+        result
+    }
+
+    fn commit(
+        &self,
+        writer: &mut Writer,
+        operations: &[&Operation],
+        now: i64,
+    ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        let txn = self.db.begin_write()?;
+        let mut batch = Batch::begin(
+            &txn,
+            self.id.get(),
+            &self.state(),
+            &mut writer.appender,
+            &self.hub,
+            now,
+        )?;
+        let mut outcomes = Vec::with_capacity(operations.len());
+        for operation in operations {
+            outcomes.push(batch.apply(operation)?);
+        }
+        let (state, effects) = batch.finish()?;
+        writer.appender.sync()?;
+        txn.commit()?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        for effect in effects {
+            effect.tell(&self.hub);
+        }
+        Ok(outcomes)
+    }
+
+    /// The mailbox as it is, and then all that happens to it. `callback` is called in the order of
+    /// the changes and must not block. With `claim_recent` messages that no watcher has claimed
+    /// are `\Recent` to this one.
+    pub fn watch(
+        &self,
+        target: &Target,
+        claim_recent: bool,
+        callback: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Option<(Snapshot, Watcher)>, StoreError> {
+        // No change can come between the snapshot and the watching.
+        let _writer = lock(&self.writer);
+        let state = self.state();
+        let Some(id) = state.find(target) else {
+            return Ok(None);
+        };
+        let Some(row) = state.mailboxes.get(&id) else {
+            return Ok(None);
+        };
+        let mut snapshot = self.snapshot(id, row)?;
+        if claim_recent && row.recent_from < row.uid_next {
+            snapshot.first_recent = Some(row.recent_from);
+            self.claim(&state, id, row)?;
+        }
+        let mailbox = MailboxId::from(id);
+        let watcher = self.hub.watch(mailbox, claim_recent, Arc::new(callback));
+        Ok(Some((snapshot, watcher)))
+    }
+
+    /// Not worth a sync: after a crash a message is recent once more.
+    fn claim(&self, state: &State, id: u64, row: &MailboxRow) -> Result<(), StoreError> {
+        let row = MailboxRow {
+            recent_from: row.uid_next,
+            ..row.clone()
+        };
+        let mut txn = self.db.begin_write()?;
+        txn.set_durability(Durability::None)?;
+        txn.open_table(MAILBOXES)?
+            .insert(id, row.encode().as_slice())?;
+        txn.commit()?;
+        let mut state = state.clone();
+        state.mailboxes.insert(id, Arc::new(row));
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        Ok(())
+    }
+
+    /// Tells all watchers that their mailbox is gone, and fails from now on.
+    pub(crate) fn close(&self) {
+        let _writer = lock(&self.writer);
+        self.failed.store(true, Ordering::Release);
+        for id in self.state().mailboxes.keys() {
+            self.hub.tell_gone(MailboxId::from(*id));
+        }
+    }
+}
+
+impl State {
+    /// The mailbox's id, if it is there.
+    pub(crate) fn find(&self, target: &Target) -> Option<u64> {
+        match target {
+            Target::Id(id) => Some(id.get()).filter(|id| self.mailboxes.contains_key(id)),
+            Target::Name(name) => self.names.get(name.as_str()).copied(),
+        }
+    }
+}
+
+/// Makes the tables and the first mailboxes of a new account.
+fn prepare(db: &Database, now: i64) -> Result<(), StoreError> {
+    let version = {
+        let txn = db.begin_read()?;
+        match txn.open_table(META) {
+            Ok(table) => table.get(meta::VERSION)?.map(|value| value.value()),
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    match version {
+        Some(schema::VERSION) => Ok(()),
+        Some(other) => Err(StoreError::Engine(format!(
+            "the index has form {other}, this program writes form {}",
+            schema::VERSION
+        ))),
+        None => defaults(db, now),
+    }
+}
+
+/// What the index says: the state, and the segment with its end.
+fn load(db: &Database) -> Result<(State, u32, u64), StoreError> {
+    let txn = db.begin_read()?;
+    let mut state = State::default();
+    for row in txn.open_table(MAILBOXES)?.iter()? {
+        let (id, row) = row?;
+        let row = MailboxRow::decode(row.value())?;
+        state.names.insert(row.name.clone(), id.value());
+        state.mailboxes.insert(id.value(), Arc::new(row));
+    }
+    for name in txn.open_table(SUBSCRIPTIONS)?.iter()? {
+        state.subscriptions.insert(name?.0.value().to_owned());
+    }
+    let table = txn.open_table(META)?;
+    let read = |name: &str| -> Result<u64, StoreError> {
+        Ok(table.get(name)?.map_or(0, |value| value.value()))
+    };
+    state.counters = Counters {
+        next_email: read(meta::NEXT_EMAIL)?,
+        next_mailbox: read(meta::NEXT_MAILBOX)?,
+        next_thread: read(meta::NEXT_THREAD)?,
+        uid_validity: read(meta::UID_VALIDITY)?,
+        used_bytes: read(meta::USED_BYTES)?,
+        used_messages: read(meta::USED_MESSAGES)?,
+    };
+    let segment = u32::try_from(read(meta::SEGMENT)?).unwrap_or(u32::MAX);
+    let end = read(meta::SEGMENT_END)?;
+    Ok((state, segment, end))
+}
+
+/// A panic elsewhere leaves nothing half done here: what is not committed does not count.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+use std::io;
+use std::path::PathBuf;
+
+/// What keeps the store from doing its work: trouble of our own, never the client's.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A record is not what was written.
+    #[error("{file}: the record at {offset} is damaged: {what}")]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The index engine failed.
+    #[error("index: {0}")]
+    Engine(String),
+    /// A sync failed: what is on disk is unknown until the process starts anew and reads it.
+    #[error("sync failed, the process must start again: {0}")]
+    Fatal(io::Error),
+    /// No space or quota left on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// A file cannot be read or written.
+    #[error("{file}: {source}")]
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io(file: impl Into<PathBuf>, source: io::Error) -> Self {
+        if is_full(&source) {
+            Self::Full
+        } else {
+            Self::Io {
+                file: file.into(),
+                source,
+            }
+        }
+    }
+
+    /// True if the process must end, since only a fresh start tells what is on disk.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Fatal(_))
+    }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+macro_rules! from_engine {
+    ($($name:ident),*) => {
+        $(impl From<redb::$name> for StoreError {
+            fn from(error: redb::$name) -> Self {
+                engine(redb::Error::from(error))
+            }
+        })*
+    };
+}
+
+from_engine!(
+    CommitError,
+    DatabaseError,
+    SetDurabilityError,
+    StorageError,
+    TableError,
+    TransactionError
+);
+
+fn engine(error: redb::Error) -> StoreError {
+    match error {
+        redb::Error::Io(source) if is_full(&source) => StoreError::Full,
+        other => StoreError::Engine(other.to_string()),
+    }
+}

@@ -1,0 +1,375 @@
+//! The index's tables and the form of their values. Numbers are little-endian.
+
+use mail_types::{EmailId, Flags, MailboxId};
+use redb::TableDefinition;
+
+use crate::StoreError;
+use crate::record::Reader;
+use crate::segment::Location;
+
+/// Counters by name, see [`meta`].
+pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Mailbox id → [`MailboxRow`].
+pub(crate) const MAILBOXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("mailboxes");
+/// Subscribed names.
+pub(crate) const SUBSCRIPTIONS: TableDefinition<'_, &str, ()> =
+    TableDefinition::new("subscriptions");
+/// Mailbox id and UID → [`MessageRow`]: short, since opening a mailbox reads all of them.
+pub(crate) const MESSAGES: TableDefinition<'_, (u64, u32), &[u8]> =
+    TableDefinition::new("messages");
+/// Email id → [`EmailRow`].
+pub(crate) const EMAILS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("emails");
+/// Email id → the summary, see [`encode_summary`].
+pub(crate) const SUMMARIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("summaries");
+/// Mailbox id, MODSEQ and UID of what was expunged, for QRESYNC (RFC 7162 §3.2.5).
+pub(crate) const EXPUNGED: TableDefinition<'_, (u64, u64, u32), ()> =
+    TableDefinition::new("expunged");
+/// Queue id and recipient index of what was delivered → Unix time in seconds.
+pub(crate) const DELIVERIES: TableDefinition<'_, (u64, u32), i64> =
+    TableDefinition::new("deliveries");
+/// The same by time, so that old ones are found.
+pub(crate) const DELIVERED_AT: TableDefinition<'_, (i64, u64, u32), ()> =
+    TableDefinition::new("delivered_at");
+/// Hash of a message id → thread id.
+pub(crate) const THREADS: TableDefinition<'_, u64, u64> = TableDefinition::new("threads");
+
+/// Names in [`META`].
+pub(crate) mod meta {
+    /// The form of the index; another number is another program's.
+    pub(crate) const VERSION: &str = "version";
+    /// The next email number; the account's id and it make the EMAILID.
+    pub(crate) const NEXT_EMAIL: &str = "next_email";
+    /// The next mailbox id.
+    pub(crate) const NEXT_MAILBOX: &str = "next_mailbox";
+    /// The next thread id.
+    pub(crate) const NEXT_THREAD: &str = "next_thread";
+    /// The last UIDVALIDITY given out.
+    pub(crate) const UID_VALIDITY: &str = "uid_validity";
+    /// The segment that is written to.
+    pub(crate) const SEGMENT: &str = "segment";
+    /// How much of it counts.
+    pub(crate) const SEGMENT_END: &str = "segment_end";
+    /// Octets of all messages, copies counted each.
+    pub(crate) const USED_BYTES: &str = "used_bytes";
+    /// Messages in all mailboxes.
+    pub(crate) const USED_MESSAGES: &str = "used_messages";
+}
+
+/// The form that this program writes.
+pub(crate) const VERSION: u64 = 1;
+
+/// What a mailbox is for (RFC 6154 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SpecialUse {
+    /// Nothing special.
+    #[default]
+    None,
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Flagged`
+    Flagged,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+}
+
+impl SpecialUse {
+    const ALL: [Self; 7] = [
+        Self::None,
+        Self::Archive,
+        Self::Drafts,
+        Self::Flagged,
+        Self::Junk,
+        Self::Sent,
+        Self::Trash,
+    ];
+
+    fn code(self) -> u8 {
+        let at = Self::ALL.iter().position(|known| *known == self);
+        at.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// A mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MailboxRow {
+    pub(crate) name: String,
+    pub(crate) special_use: SpecialUse,
+    pub(crate) uid_validity: u32,
+    pub(crate) uid_next: u32,
+    pub(crate) highest_modseq: u64,
+    /// UIDs from here on are recent to the next session that claims them.
+    pub(crate) recent_from: u32,
+    pub(crate) messages: u32,
+    pub(crate) unseen: u32,
+    pub(crate) deleted: u32,
+    pub(crate) size: u64,
+    pub(crate) keywords: Vec<String>,
+}
+
+/// A message in a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageRow {
+    pub(crate) flags: Flags,
+    pub(crate) modseq: u64,
+    pub(crate) size: u64,
+    pub(crate) email: u64,
+    pub(crate) internal_date: i64,
+    pub(crate) internal_offset: i32,
+    pub(crate) save_date: i64,
+}
+
+/// A message content, however many mailboxes it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EmailRow {
+    pub(crate) location: Location,
+    pub(crate) references: u32,
+    pub(crate) thread: u64,
+    /// Day of the `Date` field as days since 1970-01-01, if there is one.
+    pub(crate) sent_day: Option<i32>,
+    /// Octets of the header.
+    pub(crate) header_len: u64,
+}
+
+/// The EMAILID (RFC 8474): the account's id, then the email's number in it.
+pub(crate) fn email_id(account: u64, email: u64) -> EmailId {
+    let value = (u128::from(account) << 64) | u128::from(email);
+    EmailId::from(value.to_be_bytes())
+}
+
+impl MailboxRow {
+    pub(crate) fn id(raw: u64) -> MailboxId {
+        raw.into()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.push(self.special_use.code());
+        for number in [self.uid_validity, self.uid_next, self.recent_from] {
+            out.extend(number.to_le_bytes());
+        }
+        for number in [self.messages, self.unseen, self.deleted] {
+            out.extend(number.to_le_bytes());
+        }
+        out.extend(self.highest_modseq.to_le_bytes());
+        out.extend(self.size.to_le_bytes());
+        push_bytes(&mut out, self.name.as_bytes());
+        for keyword in &self.keywords {
+            push_bytes(&mut out, keyword.as_bytes());
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::parse(&mut Reader(bytes)).ok_or_else(|| damaged("mailbox"))
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+        let [special_use] = reader.array::<1>()?;
+        let (uid_validity, uid_next, recent_from) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (messages, unseen, deleted) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (highest_modseq, size) = (reader.u64()?, reader.u64()?);
+        let name = String::from_utf8(reader.bytes()?).ok()?;
+        let mut keywords = Vec::new();
+        while !reader.0.is_empty() {
+            keywords.push(String::from_utf8(reader.bytes()?).ok()?);
+        }
+        Some(Self {
+            name,
+            special_use: SpecialUse::from_code(special_use)?,
+            uid_validity,
+            uid_next,
+            highest_modseq,
+            recent_from,
+            messages,
+            unseen,
+            deleted,
+            size,
+            keywords,
+        })
+    }
+}
+
+impl MessageRow {
+    pub(crate) fn encode(&self) -> [u8; 52] {
+        let mut out = [0; 52];
+        let fields = [
+            (0, self.flags.bits()),
+            (8, self.modseq),
+            (16, self.size),
+            (24, self.email),
+            (32, self.internal_date.cast_unsigned()),
+            (40, self.save_date.cast_unsigned()),
+        ];
+        for (at, value) in fields {
+            if let Some(place) = out.get_mut(at..at + 8) {
+                place.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        if let Some(place) = out.get_mut(48..) {
+            place.copy_from_slice(&self.internal_offset.to_le_bytes());
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::parse(&mut Reader(bytes)).ok_or_else(|| damaged("message"))
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            flags: reader.u64()?.into(),
+            modseq: reader.u64()?,
+            size: reader.u64()?,
+            email: reader.u64()?,
+            internal_date: reader.u64()?.cast_signed(),
+            save_date: reader.u64()?.cast_signed(),
+            internal_offset: i32::from_le_bytes(reader.array()?),
+        })
+    }
+}
+
+impl EmailRow {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(56);
+        out.extend(self.location.segment.to_le_bytes());
+        out.extend(self.location.offset.to_le_bytes());
+        out.extend(self.location.header_len.to_le_bytes());
+        out.extend(self.location.content_len.to_le_bytes());
+        out.extend(self.references.to_le_bytes());
+        out.extend(self.thread.to_le_bytes());
+        out.extend(self.header_len.to_le_bytes());
+        out.push(self.sent_day.is_some().into());
+        out.extend(self.sent_day.unwrap_or(0).to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::parse(&mut Reader(bytes)).ok_or_else(|| damaged("email"))
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+        let location = Location {
+            segment: reader.u32()?,
+            offset: reader.u64()?,
+            header_len: reader.u32()?,
+            content_len: reader.u64()?,
+        };
+        let references = reader.u32()?;
+        let thread = reader.u64()?;
+        let header_len = reader.u64()?;
+        let [has_day] = reader.array::<1>()?;
+        let day = i32::from_le_bytes(reader.array()?);
+        let sent_day = (has_day == 1).then_some(day);
+        Some(Self {
+            location,
+            references,
+            thread,
+            sent_day,
+            header_len,
+        })
+    }
+}
+
+/// The rendered parts of a summary.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SummaryRow {
+    pub(crate) envelope: Vec<u8>,
+    pub(crate) body_structure: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) parts: Vec<u8>,
+    pub(crate) common_fields: Vec<u8>,
+}
+
+pub(crate) fn encode_summary(summary: &mail_message::Summary) -> Vec<u8> {
+    let pieces = [
+        &summary.envelope,
+        &summary.body_structure,
+        &summary.body,
+        &summary.parts,
+        &summary.common_fields,
+    ];
+    let mut out = Vec::with_capacity(pieces.iter().map(|piece| piece.len() + 4).sum());
+    for piece in pieces {
+        push_bytes(&mut out, piece);
+    }
+    out
+}
+
+pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SummaryRow, StoreError> {
+    let mut reader = Reader(bytes);
+    let mut piece = || reader.bytes().ok_or_else(|| damaged("summary"));
+    Ok(SummaryRow {
+        envelope: piece()?,
+        body_structure: piece()?,
+        body: piece()?,
+        parts: piece()?,
+        common_fields: piece()?,
+    })
+}
+
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(bytes);
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Engine(format!("a {what} row does not parse"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_round_trip() {
+        let mailbox = MailboxRow {
+            name: "Ärger/x".into(),
+            special_use: SpecialUse::Trash,
+            uid_validity: 1,
+            uid_next: 2,
+            highest_modseq: 3,
+            recent_from: 4,
+            messages: 5,
+            unseen: 6,
+            deleted: 7,
+            size: 8,
+            keywords: vec!["$a".into(), "b".into()],
+        };
+        assert_eq!(MailboxRow::decode(&mailbox.encode()).unwrap(), mailbox);
+        let message = MessageRow {
+            flags: 1.into(),
+            modseq: 2,
+            size: 3,
+            email: 4,
+            internal_date: -5,
+            internal_offset: -60,
+            save_date: 6,
+        };
+        assert_eq!(MessageRow::decode(&message.encode()).unwrap(), message);
+        let location = Location {
+            segment: 1,
+            offset: 2,
+            header_len: 3,
+            content_len: 4,
+        };
+        let email = EmailRow {
+            location,
+            references: 5,
+            thread: 6,
+            sent_day: Some(-7),
+            header_len: 8,
+        };
+        assert_eq!(EmailRow::decode(&email.encode()).unwrap(), email);
+        assert!(EmailRow::decode(&[1, 2]).is_err());
+    }
+}

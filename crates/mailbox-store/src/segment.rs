@@ -1,0 +1,269 @@
+//! The segment files of an account.
+
+use std::fs::{self, File, OpenOptions};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+
+use crate::StoreError;
+use crate::record::{FIXED, Fixed, RecordHeader};
+
+/// Segment files of one account that are kept open for reading.
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) segment: u32,
+    /// Of the record's first octet.
+    pub(crate) offset: u64,
+    /// Octets before the content.
+    pub(crate) header_len: u32,
+    /// Octets of content.
+    pub(crate) content_len: u64,
+}
+
+impl Location {
+    pub(crate) fn content_offset(self) -> u64 {
+        self.offset + u64::from(self.header_len)
+    }
+}
+
+/// Reads records of all segments.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    folder: PathBuf,
+    open: Mutex<LruCache<u32, Arc<File>>>,
+}
+
+impl Segments {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            open: Mutex::new(LruCache::new(OPEN_FILES)),
+        }
+    }
+
+    pub(crate) fn path(&self, segment: u32) -> PathBuf {
+        self.folder.join(format!("{segment:08}.seg"))
+    }
+
+    /// Octets of a message's content from `offset` on, at most `len`.
+    pub(crate) fn read(
+        &self,
+        at: Location,
+        offset: u64,
+        len: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        let left = at.content_len.saturating_sub(offset);
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(len);
+        let mut out = vec![0; len];
+        self.read_exact(at.segment, at.content_offset() + offset, &mut out)?;
+        Ok(out)
+    }
+
+    /// The whole content, compared with its checksum.
+    pub(crate) fn read_checked(&self, at: Location) -> Result<Vec<u8>, StoreError> {
+        let (fixed, _) = self.read_header(at.segment, at.offset)?;
+        let content = self.read(at, 0, usize::MAX)?;
+        if crc32c::crc32c(&content) != fixed.content_crc || fixed.content_len != at.content_len {
+            return Err(self.damaged(at, "the content's checksum is wrong"));
+        }
+        Ok(content)
+    }
+
+    /// The header of the record at `offset`.
+    pub(crate) fn read_header(
+        &self,
+        segment: u32,
+        offset: u64,
+    ) -> Result<(Fixed, RecordHeader), StoreError> {
+        let at = Location {
+            segment,
+            offset,
+            header_len: 0,
+            content_len: 0,
+        };
+        let mut fixed = [0; FIXED];
+        self.read_exact(segment, offset, &mut fixed)?;
+        let fixed = Fixed::parse(&fixed).ok_or_else(|| self.damaged(at, "there is no record"))?;
+        let mut header = vec![0; fixed.header_len];
+        self.read_exact(segment, offset + FIXED as u64, &mut header)?;
+        let header = fixed
+            .header(&header)
+            .ok_or_else(|| self.damaged(at, "the header's checksum is wrong"))?;
+        Ok((fixed, header))
+    }
+
+    fn damaged(&self, at: Location, what: &'static str) -> StoreError {
+        StoreError::Damaged {
+            file: self.path(at.segment),
+            offset: at.offset,
+            what,
+        }
+    }
+
+    fn read_exact(&self, segment: u32, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+        let file = self.file(segment)?;
+        file.read_exact_at(out, offset).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::UnexpectedEof {
+                let what = "the segment ends before the record does";
+                return StoreError::Damaged {
+                    file: self.path(segment),
+                    offset,
+                    what,
+                };
+            }
+            StoreError::io(self.path(segment), error)
+        })
+    }
+
+    fn file(&self, segment: u32) -> Result<Arc<File>, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&segment) {
+            return Ok(file.clone());
+        }
+        let path = self.path(segment);
+        let file = Arc::new(File::open(&path).map_err(|error| StoreError::io(path, error))?);
+        open.put(segment, file.clone());
+        Ok(file)
+    }
+}
+
+/// Appends to the last segment. What is appended counts only once it is synced and the index knows
+/// of it; [`Appender::rewind`] forgets what came after.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    folder: PathBuf,
+    segment: u32,
+    file: File,
+    end: u64,
+    max: u64,
+    dirty: bool,
+}
+
+impl Appender {
+    /// Opens the segment that the index names and cuts off what the index does not know of.
+    pub(crate) fn open(
+        folder: &Path,
+        segment: u32,
+        end: u64,
+        max: u64,
+    ) -> Result<Self, StoreError> {
+        fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
+        let file = open_file(folder, segment)?;
+        let path = || folder.join(format!("{segment:08}.seg"));
+        let len = file
+            .metadata()
+            .map_err(|error| StoreError::io(path(), error))?
+            .len();
+        if len < end {
+            let what = "the segment is shorter than the index says";
+            return Err(StoreError::Damaged {
+                file: path(),
+                offset: len,
+                what,
+            });
+        }
+        file.set_len(end)
+            .map_err(|error| StoreError::io(path(), error))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            segment,
+            file,
+            end,
+            max,
+            dirty: false,
+        })
+    }
+
+    /// Where the next record goes.
+    pub(crate) fn position(&self) -> (u32, u64) {
+        (self.segment, self.end)
+    }
+
+    /// Appends a record and says where it is.
+    pub(crate) fn append(
+        &mut self,
+        record: &[u8],
+        content_len: usize,
+    ) -> Result<Location, StoreError> {
+        if self.end >= self.max {
+            self.roll()?;
+        }
+        let offset = self.end;
+        self.file
+            .write_all_at(record, offset)
+            .map_err(|error| StoreError::io(self.path(), error))?;
+        self.end += record.len() as u64;
+        self.dirty = true;
+        let header_len = u32::try_from(record.len() - content_len).unwrap_or(u32::MAX);
+        let content_len = content_len as u64;
+        Ok(Location {
+            segment: self.segment,
+            offset,
+            header_len,
+            content_len,
+        })
+    }
+
+    /// Makes durable what was appended.
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        if self.dirty {
+            self.file.sync_data().map_err(sync_error)?;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was appended behind a position that [`Self::position`] gave.
+    pub(crate) fn rewind(&mut self, (segment, end): (u32, u64)) -> Result<(), StoreError> {
+        *self = Self::open(&self.folder, segment, end, self.max)?;
+        Ok(())
+    }
+
+    fn roll(&mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        let next = self.segment + 1;
+        self.file = open_file(&self.folder, next)?;
+        self.file
+            .set_len(0)
+            .map_err(|error| StoreError::io(self.path(), error))?;
+        self.segment = next;
+        self.end = 0;
+        Ok(())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(format!("{:08}.seg", self.segment))
+    }
+}
+
+fn open_file(folder: &Path, segment: u32) -> Result<File, StoreError> {
+    let path = folder.join(format!("{segment:08}.seg"));
+    let is_new = !path.exists();
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| StoreError::io(&path, error))?;
+    if is_new {
+        // The file's name has to be as durable as what will be in it.
+        let folder = File::open(folder).map_err(|error| StoreError::io(folder, error))?;
+        folder.sync_all().map_err(sync_error)?;
+    }
+    Ok(file)
+}
+
+fn sync_error(error: std::io::Error) -> StoreError {
+    if crate::error::is_full(&error) {
+        StoreError::Full
+    } else {
+        StoreError::Fatal(error)
+    }
+}

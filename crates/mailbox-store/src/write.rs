@@ -1,0 +1,214 @@
+//! One transaction: operations become rows, records and what watchers are told.
+
+mod deliver;
+mod mailboxes;
+mod messages;
+
+use std::sync::Arc;
+
+use mail_types::{Flags, MailboxId};
+use redb::{Database, Durability, Table, WriteTransaction};
+
+use crate::account::{Counters, State};
+use crate::change::Hub;
+use crate::operation::FlagNames;
+use crate::schema::{
+    self, DELIVERED_AT, DELIVERIES, EMAILS, EXPUNGED, MAILBOXES, MESSAGES, META, MailboxRow,
+    SUBSCRIPTIONS, SUMMARIES, THREADS, meta,
+};
+use crate::segment::Appender;
+use crate::{Applied, ApplyError, Change, Operation, StoreError};
+
+/// The tables of a write transaction.
+pub(crate) struct Tables<'t> {
+    meta: Table<'t, &'static str, u64>,
+    mailboxes: Table<'t, u64, &'static [u8]>,
+    subscriptions: Table<'t, &'static str, ()>,
+    messages: Table<'t, (u64, u32), &'static [u8]>,
+    emails: Table<'t, u64, &'static [u8]>,
+    summaries: Table<'t, u64, &'static [u8]>,
+    expunged: Table<'t, (u64, u64, u32), ()>,
+    deliveries: Table<'t, (u64, u32), i64>,
+    delivered_at: Table<'t, (i64, u64, u32), ()>,
+    threads: Table<'t, u64, u64>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(txn: &'t WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            mailboxes: txn.open_table(MAILBOXES)?,
+            subscriptions: txn.open_table(SUBSCRIPTIONS)?,
+            messages: txn.open_table(MESSAGES)?,
+            emails: txn.open_table(EMAILS)?,
+            summaries: txn.open_table(SUMMARIES)?,
+            expunged: txn.open_table(EXPUNGED)?,
+            deliveries: txn.open_table(DELIVERIES)?,
+            delivered_at: txn.open_table(DELIVERED_AT)?,
+            threads: txn.open_table(THREADS)?,
+        })
+    }
+}
+
+/// What watchers are told once the transaction is committed.
+pub(crate) enum Effect {
+    Changed(MailboxId, Arc<Change>),
+    Gone(MailboxId),
+}
+
+impl Effect {
+    pub(crate) fn tell(self, hub: &Hub) {
+        match self {
+            Self::Changed(mailbox, change) => hub.tell(mailbox, &change),
+            Self::Gone(mailbox) => hub.tell_gone(mailbox),
+        }
+    }
+}
+
+/// A transaction under way. Each operation checks all that can refuse it before it changes
+/// anything, so that a refused one leaves no trace.
+pub(crate) struct Batch<'t> {
+    account: u64,
+    tables: Tables<'t>,
+    state: State,
+    changed: std::collections::BTreeSet<u64>,
+    appender: &'t mut Appender,
+    hub: &'t Hub,
+    effects: Vec<Effect>,
+    now: i64,
+}
+
+impl<'t> Batch<'t> {
+    pub(crate) fn begin(
+        txn: &'t WriteTransaction,
+        account: u64,
+        state: &State,
+        appender: &'t mut Appender,
+        hub: &'t Hub,
+        now: i64,
+    ) -> Result<Self, StoreError> {
+        let tables = Tables::open(txn)?;
+        let state = state.clone();
+        let (changed, effects) = Default::default();
+        Ok(Self {
+            account,
+            tables,
+            state,
+            changed,
+            appender,
+            hub,
+            effects,
+            now,
+        })
+    }
+
+    pub(crate) fn apply(
+        &mut self,
+        operation: &Operation,
+    ) -> Result<Result<Applied, ApplyError>, StoreError> {
+        match operation {
+            Operation::Copy(copy) => self.copy(copy),
+            Operation::Create(name, special_use) => Ok(self.create(name, *special_use)),
+            Operation::Delete(name) => self.delete(name),
+            Operation::Deliver(deliver) => self.deliver(deliver),
+            Operation::Expunge(expunge) => self.expunge(expunge),
+            Operation::Flags(change) => self.change_flags(change),
+            Operation::Rename(name, new_name) => self.rename(name, new_name),
+            Operation::Subscribe(name, subscribed) => self.subscribe(name, *subscribed),
+        }
+    }
+
+    /// Writes what was only changed in memory.
+    pub(crate) fn finish(mut self) -> Result<(State, Vec<Effect>), StoreError> {
+        for id in &self.changed {
+            match self.state.mailboxes.get(id) {
+                Some(row) => self.tables.mailboxes.insert(*id, row.encode().as_slice())?,
+                None => self.tables.mailboxes.remove(*id)?,
+            };
+        }
+        let (segment, end) = self.appender.position();
+        write_meta(&mut self.tables.meta, self.state.counters, segment, end)?;
+        Ok((self.state, self.effects))
+    }
+
+    /// The row, to be changed.
+    fn row_mut(&mut self, mailbox: u64) -> Option<&mut MailboxRow> {
+        self.changed.insert(mailbox);
+        self.state.mailboxes.get_mut(&mailbox).map(Arc::make_mut)
+    }
+
+    fn row(&self, mailbox: u64) -> Option<&MailboxRow> {
+        self.state.mailboxes.get(&mailbox).map(Arc::as_ref)
+    }
+
+    fn tell(&mut self, mailbox: u64, change: Change) {
+        self.effects
+            .push(Effect::Changed(mailbox.into(), Arc::new(change)));
+    }
+
+    /// The flags' bits in a mailbox, and the keywords that its table lacks so far.
+    fn flags_of(row: &MailboxRow, names: &FlagNames) -> Result<(Flags, Vec<String>), ApplyError> {
+        let mut flags = names.system;
+        let mut new: Vec<String> = Vec::new();
+        for name in &names.keywords {
+            let known = row.keywords.iter().chain(&new);
+            let at = known
+                .into_iter()
+                .position(|known| known.eq_ignore_ascii_case(name));
+            let at = at.unwrap_or_else(|| {
+                new.push(name.clone());
+                row.keywords.len() + new.len() - 1
+            });
+            flags = flags | Flags::keyword(at).ok_or(ApplyError::TooManyKeywords)?;
+        }
+        Ok((flags, new))
+    }
+}
+
+fn write_meta(
+    table: &mut Table<'_, &'static str, u64>,
+    counters: Counters,
+    segment: u32,
+    end: u64,
+) -> Result<(), StoreError> {
+    let values = [
+        (meta::NEXT_EMAIL, counters.next_email),
+        (meta::NEXT_MAILBOX, counters.next_mailbox),
+        (meta::NEXT_THREAD, counters.next_thread),
+        (meta::UID_VALIDITY, counters.uid_validity),
+        (meta::USED_BYTES, counters.used_bytes),
+        (meta::USED_MESSAGES, counters.used_messages),
+        (meta::SEGMENT, segment.into()),
+        (meta::SEGMENT_END, end),
+    ];
+    for (name, value) in values {
+        table.insert(name, value)?;
+    }
+    Ok(())
+}
+
+/// Writes a new account: INBOX and the mailboxes that clients look for, all subscribed.
+pub(crate) fn defaults(db: &Database, now: i64) -> Result<(), StoreError> {
+    let mut txn = db.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    {
+        let mut tables = Tables::open(&txn)?;
+        let mut counters = Counters {
+            next_email: 1,
+            next_thread: 1,
+            ..Counters::default()
+        };
+        for (name, special_use) in mailboxes::DEFAULTS {
+            let row = mailboxes::new_row(&mut counters, name, special_use, now);
+            tables
+                .mailboxes
+                .insert(counters.next_mailbox, row.encode().as_slice())?;
+            tables.subscriptions.insert(name, ())?;
+        }
+        counters.next_mailbox += 1;
+        write_meta(&mut tables.meta, counters, 1, 0)?;
+        tables.meta.insert(meta::VERSION, schema::VERSION)?;
+    }
+    txn.commit()?;
+    Ok(())
+}
