@@ -36,7 +36,7 @@ pub use load::{FILE_NAME, Source};
 pub use localdeliver::Localdeliver;
 pub use pop3d::Pop3d;
 pub use queued::Queued;
-pub use remotedeliver::Remotedeliver;
+pub use remotedeliver::{RemoteCredentials, RemoteTls, Remotedeliver};
 pub use rpc::{Rpc, RpcTls};
 pub use server::{Log, LogFormat, Server, Tls};
 pub use smtpd::{BareNewlines, Mx, Smtpd, Submission, Submissions};
