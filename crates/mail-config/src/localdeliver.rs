@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Size;
+
 /// `[localdeliver]`: delivery into mailboxes, and their owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -11,6 +13,25 @@ pub struct Localdeliver {
     pub data_dir: PathBuf,
     /// Addresses of the Prometheus metrics page; none by default, since it has no access control.
     pub metrics: Vec<SocketAddr>,
+    /// Messages that queued may hand out to us at once. Those for one account are written together,
+    /// so many at once cost less each.
+    pub max_tasks: u32,
+    /// Memory for messages that come in by delivery or APPEND, all together; beyond it the next ones
+    /// wait. At least twice `max_message_size`.
+    pub max_memory: Size,
+    /// The largest message that APPEND takes.
+    pub max_message_size: Size,
+    /// Mail for an account over its quota is returned at once; otherwise it is tried again until it
+    /// expires.
+    pub bounce_over_quota: bool,
+    /// Accounts that are kept open, each with two file handles and its part of `index_cache`.
+    pub open_accounts: usize,
+    /// Memory for the index of each open account.
+    pub index_cache: Size,
+    /// Size at which a segment file is full and the next one begins.
+    pub segment_size: Size,
+    /// Searches through messages that run at once; others wait. Each reads whole mailboxes.
+    pub max_searches: usize,
 }
 
 impl Default for Localdeliver {
@@ -18,6 +39,14 @@ impl Default for Localdeliver {
         Self {
             data_dir: "mail".into(),
             metrics: Vec::new(),
+            max_tasks: 256,
+            max_memory: Size::from_mib(256),
+            max_message_size: Size::from_mib(100),
+            bounce_over_quota: true,
+            open_accounts: 256,
+            index_cache: Size::from_mib(4),
+            segment_size: Size::from_mib(64),
+            max_searches: 2,
         }
     }
 }
