@@ -35,7 +35,7 @@ pub use imapd::Imapd;
 pub use load::{FILE_NAME, Source};
 pub use localdeliver::Localdeliver;
 pub use pop3d::Pop3d;
-pub use queued::Queued;
+pub use queued::{Queued, QueuedRoute};
 pub use remotedeliver::{RemoteCredentials, RemoteTls, Remotedeliver};
 pub use rpc::{Rpc, RpcTls};
 pub use server::{Log, LogFormat, Server, Tls};

@@ -1,0 +1,130 @@
+//! The queue as a whole: its parts, and how they find each other.
+
+use std::sync::Arc;
+
+use mail_rpc::pb::queue::v1::delivery_agent_service_server::DeliveryAgentServiceServer;
+use mail_rpc::pb::queue::v1::queue_admin_service_server::QueueAdminServiceServer;
+use mail_rpc::pb::queue::v1::submission_service_server::SubmissionServiceServer;
+use queue_store::{Committer, QueueStore, StoreError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::admin::Admin;
+use crate::agents::Agents;
+use crate::clock::Clock;
+use crate::driver::{self, Event};
+use crate::router::{Resolve, Router};
+use crate::settings::Settings;
+use crate::submission::Submission;
+
+/// A running queue; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue(Arc<Parts>);
+
+/// What the parts of a queue share.
+pub struct Parts {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) store: Arc<dyn QueueStore>,
+    pub(crate) committer: Committer,
+    pub(crate) router: Router,
+    pub(crate) clock: Clock,
+    /// To the driver. Not bounded itself: mail that comes in carries its share of
+    /// `incoming_memory`, agents are bounded by their credit, answers by what was asked.
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    /// Octets of mail that is coming in.
+    pub(crate) incoming: Arc<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
+    /// Cancelled when what was in the store is in the schedule.
+    pub(crate) restored: CancellationToken,
+    /// Cancelled when the agents have no more tasks.
+    pub(crate) drained: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for Queue {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Queue {
+    /// Starts the queue on the current runtime. Messages that are in the store are read before
+    /// anything is delivered. The queue drains when `shutdown` is cancelled, and cancels it itself
+    /// when the store fails; its tasks are on `tracker`.
+    pub fn start(
+        settings: Settings,
+        store: Arc<dyn QueueStore>,
+        directory: Arc<dyn Resolve>,
+        shutdown: CancellationToken,
+        tracker: TaskTracker,
+    ) -> std::io::Result<Self> {
+        let settings = Arc::new(settings);
+        let committer = Committer::start(store.clone())?;
+        let (events, queue) = mpsc::unbounded_channel();
+        let incoming = settings.incoming_memory.min(Semaphore::MAX_PERMITS);
+        let parts = Parts {
+            router: Router::new(directory, settings.clone()),
+            settings,
+            store,
+            committer,
+            clock: Clock::start(),
+            events,
+            incoming: Arc::new(Semaphore::new(incoming)),
+            shutdown,
+            restored: CancellationToken::new(),
+            drained: CancellationToken::new(),
+            tracker,
+        };
+        let started = Self(Arc::new(parts));
+        let driven = started.clone();
+        started.tracker.spawn(driver::run(driven, queue));
+        Ok(started)
+    }
+
+    /// Why the process must end, if it must.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.committer.failure().cloned()
+    }
+
+    /// Waits until what was in the store is in the schedule. Serve nobody before.
+    pub async fn restored(&self) {
+        self.restored.cancelled().await;
+    }
+
+    /// Waits until the queue has ended: after `shutdown`, when no agent has a task any more.
+    pub async fn drained(&self) {
+        self.drained.cancelled().await;
+    }
+
+    /// For the submission socket.
+    pub fn submission_routes(&self) -> Routes {
+        Routes::new(SubmissionServiceServer::new(Submission::new(self.clone())))
+    }
+
+    /// For the agents' socket.
+    pub fn agent_routes(&self) -> Routes {
+        Routes::new(DeliveryAgentServiceServer::new(Agents::new(self.clone())))
+    }
+
+    /// For the operators' socket.
+    pub fn admin_routes(&self) -> Routes {
+        Routes::new(QueueAdminServiceServer::new(Admin::new(self.clone())))
+    }
+
+    /// Tells the driver. It ends only behind everybody who could tell it anything.
+    pub(crate) fn tell(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            tracing::debug!("the driver has ended");
+        }
+    }
+}
