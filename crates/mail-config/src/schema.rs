@@ -120,8 +120,8 @@ mod tests {
         );
         assert_eq!(advice(&["smptd"]), "; did you mean smtpd?");
         assert_eq!(
-            advice(&["server", "max_message_size"]),
-            "; did you mean smtpd.max_message_size?"
+            advice(&["server", "max_recipients"]),
+            "; did you mean smtpd.max_recipients?"
         );
         assert_eq!(advice(&["tls", "zzz"]), "; valid here: certificate, key");
         assert_eq!(
