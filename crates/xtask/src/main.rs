@@ -2,7 +2,13 @@
 
 use clap::{Parser, Subcommand};
 
+mod deps;
+mod files;
+mod packages;
 mod proto;
+mod rfc;
+mod run;
+mod suite;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The project's own commands")]
@@ -13,6 +19,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Build in release and run the whole suite; the arguments are those of `correo up`
+    Up {
+        /// Passed on to `correo up`, such as --home DIR, --once and --port-base N
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Install what the tests need and run all of them
+    Test {
+        /// Passed on to `cargo test`, such as a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check which crate depends on which, by crates/xtask/deps.toml
+    Deps,
+    /// Check that no file is in the repository that does not belong there
+    Files,
+    /// Check that the RFCs that the code cites are in rfc/index.tsv, and print the coverage
+    Rfc,
     /// Generate the gRPC code in mail-rpc from proto/
     Proto {
         /// Change nothing; fail if the generated code is not up to date
@@ -23,6 +47,11 @@ enum Verb {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
+        Verb::Deps => deps::run(),
+        Verb::Files => files::run(),
         Verb::Proto { check } => proto::run(check),
+        Verb::Rfc => rfc::run(),
+        Verb::Test { arguments } => suite::test(&arguments),
+        Verb::Up { arguments } => suite::up(&arguments),
     }
 }

@@ -1,9 +1,11 @@
 //! Generates `crates/mail-rpc/src/gen` from `proto/` with protox, so that nobody needs protoc.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
+
+use crate::run::root;
 
 const FILES: [&str; 4] = [
     "correo/common/v1/common.proto",
@@ -53,10 +55,4 @@ fn generate(protos: &Path, out: &Path) -> anyhow::Result<()> {
         .out_dir(out)
         .compile_fds(descriptors)?;
     Ok(())
-}
-
-/// The workspace's folder.
-fn root() -> anyhow::Result<PathBuf> {
-    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(crate_folder.join("../..").canonicalize()?)
 }

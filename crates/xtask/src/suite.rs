@@ -1,0 +1,58 @@
+//! `up` and `test`.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::packages;
+use crate::run::{cargo, check, root};
+
+/// The programs that make the suite.
+pub(crate) const PROGRAMS: [&str; 8] = [
+    "correo",
+    "directoryd",
+    "imapd",
+    "localdeliver",
+    "pop3d",
+    "queued",
+    "remotedeliver",
+    "smtpd",
+];
+
+/// Builds the programs and becomes `correo up`.
+pub(crate) fn up(arguments: &[String]) -> anyhow::Result<()> {
+    build(true)?;
+    let program = target_folder()?.join("release/correo");
+    let error = Command::new(program).arg("up").args(arguments).exec();
+    Err(error.into())
+}
+
+/// Installs what is missing, builds the programs, and runs all tests.
+pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
+    packages::install()?;
+    // The end-to-end tests start the programs, which no test depends on by cargo's rules.
+    build(false)?;
+    let mut test = cargo()?;
+    test.args(["test", "--workspace"]).args(arguments);
+    // A missing tool is then a failure, not a reason to skip.
+    test.env("CARGO_XTASK_TEST", "1");
+    check(&mut test)
+}
+
+fn build(release: bool) -> anyhow::Result<()> {
+    let mut build = cargo()?;
+    build.arg("build");
+    if release {
+        build.arg("--release");
+    }
+    for program in PROGRAMS {
+        build.args(["--package", program]);
+    }
+    check(&mut build)
+}
+
+fn target_folder() -> anyhow::Result<std::path::PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => Ok(root()?.join(folder)),
+        None => Ok(root()?.join("target")),
+    }
+}
