@@ -18,9 +18,8 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::watch;
 
-pub(crate) use admin::{AliasAdded, ChangeError, Refusal, Refused};
-pub(crate) use listing::{AliasRow, DomainRow};
-pub(crate) use model::{Account, Credentials, Found, ScramKeys};
+pub(crate) use admin::{ChangeError, Refusal, Refused};
+pub(crate) use model::{Account, Credentials, Found};
 pub(crate) use read::Reader;
 use tables::WriteTables;
 
@@ -95,6 +94,10 @@ impl Store {
             if meta.get(tables::NEXT_ID)?.is_none() {
                 meta.insert(tables::NEXT_ID, first_id.max(1))?;
             }
+            let mut secrets = transaction.open_table(tables::SECRETS)?;
+            if secrets.get(tables::INVENTION)?.is_none() {
+                secrets.insert(tables::INVENTION, rand::random::<[u8; 32]>().as_slice())?;
+            }
         }
         transaction.commit()?;
         let (generation, _) = watch::channel(0);
@@ -112,11 +115,6 @@ impl Store {
     /// Told after each change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.generation.subscribe()
-    }
-
-    /// The number of the last change since the start.
-    pub(crate) fn generation(&self) -> u64 {
-        *self.0.generation.borrow()
     }
 
     /// Does all of `change` or nothing. When it returns, the change is on disk and told.

@@ -13,6 +13,7 @@ mod address;
 mod body_structure;
 mod date;
 pub mod dsn;
+mod encoded_words;
 mod envelope;
 mod fields;
 mod header;

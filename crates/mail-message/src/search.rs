@@ -5,6 +5,7 @@ use encoding_rs::{CoderResult, Encoding};
 use memchr::memmem;
 
 use crate::date::MailDate;
+use crate::encoded_words::decode_value;
 use crate::header::{HeaderFields, header_len};
 use crate::structure::{Part, PartKind, Structure};
 use crate::transfer::{self, TransferEncoding};
@@ -49,7 +50,7 @@ fn fold(text: &str) -> String {
 pub fn header_contains(header: &[u8], name: &str, needle: &Needle) -> bool {
     HeaderFields::new(header)
         .filter(|field| field.is(name))
-        .any(|field| needle.is_empty() || needle.is_in(&decoded_value(field.raw())))
+        .any(|field| needle.is_empty() || needle.is_in(&decode_value(&field.unfolded())))
 }
 
 /// BODY: a part of type text, the header of a part or an inner message has the text.
@@ -80,17 +81,8 @@ pub fn sent_date(header: &[u8]) -> Option<MailDate> {
 fn fields_contain(header: &[u8], needle: &Needle) -> bool {
     HeaderFields::new(header).any(|field| {
         let name = String::from_utf8_lossy(field.name());
-        needle.is_in(&format!("{name}: {}", decoded_value(field.raw())))
+        needle.is_in(&format!("{name}: {}", decode_value(&field.unfolded())))
     })
-}
-
-/// A field's value as text: folds and encoded words (RFC 2047) decoded, other octets as UTF-8 or
-/// else as windows-1252.
-fn decoded_value(raw: &[u8]) -> String {
-    mailparse::parse_header(raw).map_or_else(
-        |_| String::from_utf8_lossy(raw).into_owned(),
-        |(field, _)| field.get_value(),
-    )
 }
 
 fn is_text(part: &Part) -> bool {
@@ -224,5 +216,35 @@ mod tests {
     fn sent_dates() {
         assert_eq!(sent_date(MESSAGE).unwrap().day(), 10_186);
         assert_eq!(sent_date(b"Date: never\r\n"), None);
+    }
+
+    /// Each of these grows a different way; a quadratic one would not end.
+    #[test]
+    fn large_hostile_messages() {
+        let needle = Needle::new("not there");
+        for piece in [
+            "=?",
+            "=?utf-8?q?a",
+            "=?utf-8?q?a?= ",
+            "=?utf-8?b?",
+            "?=",
+            "=",
+            "\r\n a",
+            "a:\r\n",
+            "(",
+        ] {
+            let message = format!("Subject: {}", piece.repeat(1_000_000));
+            assert!(!text_contains(message.as_bytes(), &needle));
+        }
+        for (encoding, piece) in [
+            ("base64", "===="),
+            ("base64", "A"),
+            ("quoted-printable", "=\r\n"),
+            ("quoted-printable", "= "),
+        ] {
+            let body = piece.repeat(1_000_000);
+            let message = format!("Content-Transfer-Encoding: {encoding}\r\n\r\n{body}");
+            assert!(!body_contains(message.as_bytes(), &needle));
+        }
     }
 }

@@ -105,7 +105,7 @@ fn decode_quoted_printable(body: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) {
     each(&piece);
 }
 
-fn push_quoted_printable(out: &mut Vec<u8>, mut text: &[u8]) {
+pub(crate) fn push_quoted_printable(out: &mut Vec<u8>, mut text: &[u8]) {
     while let Some((byte, rest)) = text.split_first() {
         text = rest;
         let decoded = match (byte, rest) {

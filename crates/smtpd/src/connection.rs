@@ -25,8 +25,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what we write: it has to read at least at times.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(3);
 
-/// How long the end of a connection may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end of a connection may take: the client has to read our last words.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Octets that are read and forgotten at the end.
+const LEFTOVERS: usize = 16 * 1024 * 1024;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(
@@ -194,10 +196,26 @@ impl Io {
         Ok(stream)
     }
 
+    /// Ends the connection so that the client gets to read our last words: closed with input that
+    /// nobody has read, the socket would make the kernel throw them away.
     async fn close(&mut self, mut stream: NetStream) {
+        let end = async {
+            stream.shutdown().await?;
+            let mut left = LEFTOVERS;
+            self.input.clear();
+            self.input.reserve(SMALL);
+            while left > 0 {
+                self.input.clear();
+                let read = stream.read_buf(&mut self.input).await?;
+                if read == 0 {
+                    break;
+                }
+                left = left.saturating_sub(read);
+            }
+            io::Result::Ok(())
+        };
         // The client may be gone already; then there is nothing to close.
-        let closed = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
-        if !matches!(closed, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, end).await, Ok(Ok(()))) {
             debug!(sid = self.conversation.client.sid, "not closed in order");
         }
     }

@@ -404,3 +404,14 @@ fn memory(pid: u32) -> usize {
         .unwrap();
     kib * 1024
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_line_is_told_and_ends() {
+    let daemon = Daemon::start("").await;
+    let mut client = mx(&daemon).await;
+    let before = memory(daemon.pid());
+    client.send(&vec![b'a'; 8 << 20]).await;
+    client.say("", "500 5.5.2").await;
+    assert_eq!(client.line().await, None);
+    assert!(memory(daemon.pid()) < before + (2 << 20));
+}

@@ -1,4 +1,5 @@
 use mail_types::{AccountId, EmailAddress, Secret};
+use sasl::ScramKeys;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -34,15 +35,6 @@ pub(crate) struct Credentials {
     /// argon2id in PHC form.
     pub(crate) argon2: Secret<String>,
     pub(crate) scram: ScramKeys,
-}
-
-/// The keys of SCRAM-SHA-256 (RFC 5802 §3, RFC 7677).
-#[derive(Clone, Debug)]
-pub(crate) struct ScramKeys {
-    pub(crate) salt: Vec<u8>,
-    pub(crate) iterations: u32,
-    pub(crate) stored_key: Secret<[u8; 32]>,
-    pub(crate) server_key: Secret<[u8; 32]>,
 }
 
 /// A name as it is stored.

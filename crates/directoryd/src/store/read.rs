@@ -1,9 +1,13 @@
 use mail_types::{AccountId, EmailAddress, LocalPart};
 use redb::{ReadOnlyMultimapTable, ReadOnlyTable, ReadTransaction};
 
+use sha2::{Digest, Sha256};
+
+use crate::password::SALT_LEN;
+
 use super::StoreError;
 use super::model::{Account, Credentials, Found, StoredCredentials, StoredName, decode, name_key};
-use super::tables::{CREDENTIALS, DOMAINS, LEADS, MEMBERS, NAMES};
+use super::tables::{CREDENTIALS, DOMAINS, INVENTION, LEADS, MEMBERS, NAMES, SECRETS};
 
 /// How deep a chain of aliases is followed to see whether it leads to one account alone.
 const MAX_CHAIN: usize = 16;
@@ -17,6 +21,7 @@ pub(crate) struct Reader {
     members: ReadOnlyTable<(&'static str, u64), &'static str>,
     credentials: ReadOnlyTable<u64, &'static [u8]>,
     leads: ReadOnlyMultimapTable<&'static str, &'static str>,
+    secrets: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
 impl Reader {
@@ -27,6 +32,7 @@ impl Reader {
             members: transaction.open_table(MEMBERS)?,
             credentials: transaction.open_table(CREDENTIALS)?,
             leads: transaction.open_multimap_table(LEADS)?,
+            secrets: transaction.open_table(SECRETS)?,
         })
     }
 
@@ -104,6 +110,18 @@ impl Reader {
         };
         let stored: StoredCredentials = decode(bytes.value(), &id.to_string())?;
         Ok(Some(stored.into()))
+    }
+
+    /// A salt for a user that does not exist: the same at each question, like a real one.
+    pub(crate) fn invented_salt(&self, address: &EmailAddress) -> Result<Vec<u8>, StoreError> {
+        let mut digest = Sha256::new();
+        if let Some(secret) = self.secrets.get(INVENTION)? {
+            digest.update(secret.value());
+        }
+        digest.update(address.folded());
+        let mut salt = digest.finalize().to_vec();
+        salt.truncate(SALT_LEN);
+        Ok(salt)
     }
 
     /// The aliases that lead to the account and to nobody else: it may send under their names.

@@ -18,6 +18,10 @@ pub(super) const LEADS: MultimapTableDefinition<'_, &str, &str> =
     MultimapTableDefinition::new("leads");
 /// Counters.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Random octets of this directory.
+pub(super) const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+/// What the salts of users that do not exist are made from.
+pub(super) const INVENTION: &str = "invention";
 /// The next account's id.
 pub(super) const NEXT_ID: &str = "next_account_id";
 

@@ -217,7 +217,7 @@ impl Session {
         });
         match line {
             Line::Partial => return taken,
-            Line::Endless => self.close(&Reply::too_many_errors(), CloseReason::Errors),
+            Line::Endless => self.close(&Reply::line_too_long(), CloseReason::Errors),
             Line::TooLong if in_auth => self.auth_too_long(),
             Line::TooLong => self.reply(&Reply::line_too_long()),
             Line::Whole(line) if in_auth => self.auth_line(&line),

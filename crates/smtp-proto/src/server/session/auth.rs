@@ -34,7 +34,7 @@ impl Session {
         }
         let mechanism = mechanism.to_ascii_uppercase();
         if !self.offer.mechanisms.contains(&mechanism) {
-            let reply = self.not_offered();
+            let reply = self.not_offered(&mechanism);
             return self.reply(&reply);
         }
         // A lone equals sign is an empty response; none at all is another thing.
@@ -49,11 +49,16 @@ impl Session {
         }));
     }
 
-    fn not_offered(&self) -> Reply {
-        match (self.offer.mechanisms.is_empty(), self.offer.encrypted) {
-            (_, false) if self.offer.starttls => AuthFailure::EncryptionRequired.into(),
-            (true, _) => Reply::not_implemented(),
-            _ => AuthFailure::UnknownMechanism.into(),
+    /// RFC 4954 §4 and §6: a mechanism that sends passwords as they are may be had with TLS alone.
+    fn not_offered(&self, mechanism: &str) -> Reply {
+        let offered = &self.offer.mechanisms;
+        let plain = offered.is_empty() || matches!(mechanism, "LOGIN" | "PLAIN");
+        if plain && self.offer.starttls && !self.offer.encrypted {
+            AuthFailure::EncryptionRequired.into()
+        } else if offered.is_empty() {
+            Reply::not_implemented()
+        } else {
+            AuthFailure::UnknownMechanism.into()
         }
     }
 
