@@ -166,7 +166,9 @@ impl DirectoryAdminService for Service {
     ) -> Result<Response<pb::AdminResponse>, Status> {
         let text = request.into_inner().alias;
         self.change("alias.removed", text.clone(), move |store| {
-            store.remove_alias(&address(&text)?).map(done)
+            let left = store.remove_alias(&address(&text)?)?;
+            let warn = |alias: &String| format!("{alias} still leads to {text}");
+            Ok(done_to(0.into(), left.iter().map(warn).collect()))
         })
         .await
     }

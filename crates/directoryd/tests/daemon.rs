@@ -1,10 +1,5 @@
 //! The daemon as its callers see it: over its sockets.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::num::NonZeroUsize;
 use std::process::{Child, Command, Stdio};

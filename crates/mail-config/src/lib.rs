@@ -73,6 +73,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The whole configuration as a file that sets every option.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
     fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.tls
             .paths_mut()

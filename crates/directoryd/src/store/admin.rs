@@ -198,7 +198,7 @@ impl Store {
             if let Some(circle) = circle(tables, &key, targets)? {
                 return refuse(
                     Refusal::Loop,
-                    format!("mail to {alias} would go in a circle: {circle}"),
+                    format!("mail to {alias} would come back to itself in a loop: {circle}"),
                 );
             }
             let mut missing = Vec::new();
@@ -221,14 +221,13 @@ impl Store {
         })
     }
 
-    /// Removes an alias that no other alias leads to.
-    pub(crate) fn remove_alias(&self, alias: &EmailAddress) -> Result<(), ChangeError> {
+    /// Removes an alias. Answers with some of the aliases that still lead to it.
+    pub(crate) fn remove_alias(&self, alias: &EmailAddress) -> Result<Vec<String>, ChangeError> {
         let (domain, key) = (alias.domain.to_string(), name_key(alias));
         self.change(|tables| {
             let Some(StoredName::Alias { targets, .. }) = tables.name(&key)? else {
                 return refuse(Refusal::NoSuchAlias, format!("there is no alias {alias}"));
             };
-            refuse_used(tables, &key)?;
             for target in targets.iter().filter_map(|target| target.parse().ok()) {
                 tables
                     .leads
@@ -237,7 +236,8 @@ impl Store {
             tables.names.remove(key.as_str())?;
             let mut stored = existing(tables, &domain)?;
             stored.aliases = stored.aliases.saturating_sub(1);
-            Ok(tables.put_domain(&domain, &stored)?)
+            tables.put_domain(&domain, &stored)?;
+            used_by(tables, &key)
         })
     }
 }
@@ -281,11 +281,17 @@ fn refuse_taken(tables: &WriteTables<'_>, key: &str) -> Result<(), ChangeError> 
     )
 }
 
-fn refuse_used(tables: &WriteTables<'_>, key: &str) -> Result<(), ChangeError> {
+/// Some of the aliases that lead there.
+fn used_by(tables: &WriteTables<'_>, key: &str) -> Result<Vec<String>, ChangeError> {
     let mut aliases = Vec::new();
     for alias in tables.leads.get(key)?.take(3) {
         aliases.push(key_address(alias?.value()));
     }
+    Ok(aliases)
+}
+
+fn refuse_used(tables: &WriteTables<'_>, key: &str) -> Result<(), ChangeError> {
+    let aliases = used_by(tables, key)?;
     if aliases.is_empty() {
         return Ok(());
     }
