@@ -8,6 +8,10 @@ use crate::{Duration, Size};
 /// `[remotedeliver]`: SMTP out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each one is a switch of its own"
+)]
 pub struct Remotedeliver {
     /// Addresses of the Prometheus metrics page; none by default, since it has no access control.
     pub metrics: Vec<SocketAddr>,

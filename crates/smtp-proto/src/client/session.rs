@@ -40,6 +40,8 @@ pub struct Session {
     events: VecDeque<Event>,
     deadline: Option<Instant>,
     offered: Extensions,
+    /// What the server called itself when it answered EHLO or HELO.
+    name: String,
     /// A transaction came to its end on this connection.
     used: bool,
     /// The server may think that a transaction is open.
@@ -73,6 +75,7 @@ impl Session {
             out: Vec::new(),
             events: VecDeque::new(),
             offered: Extensions::default(),
+            name: String::new(),
             used: false,
             dirty: false,
         }
@@ -81,6 +84,12 @@ impl Session {
     /// The server's name.
     pub fn peer(&self) -> &Domain {
         &self.opening.peer
+    }
+
+    /// What the server calls itself (RFC 5321 §4.1.1.1); empty before it answered EHLO or HELO. Two
+    /// hosts of one name are mostly one that talks to itself.
+    pub fn server_name(&self) -> &str {
+        &self.name
     }
 
     /// What the server offers as things stand.

@@ -70,8 +70,9 @@ fn helo_where_ehlo_is_not_known() {
         d.expect("EHLO out.test\r\n");
         d.serve("502 what\r\n");
         d.expect("HELO out.test\r\n");
-        d.serve("250 hello\r\n");
+        d.serve("250 old.test hello\r\n");
         assert!(d.session.is_idle());
+        assert_eq!(d.session.server_name(), "old.test");
         d.begin(envelope(&["b@x.test"], 3), "hi\r\n");
         d.expect("MAIL FROM:<ana@aula.test>\r\n");
     });

@@ -96,6 +96,7 @@ impl Session {
     pub(super) fn handle_ehlo(&mut self, now: Instant, reply: Reply) {
         if is_positive(&reply) {
             self.offered = Extensions::from_reply(&reply);
+            self.note_name(&reply);
             self.secure(now);
         } else if reply.code().is_permanent() {
             // RFC 5321 §3.2: an old server; it may still know HELO.
@@ -108,6 +109,7 @@ impl Session {
     pub(super) fn handle_helo(&mut self, now: Instant, reply: Reply) {
         if is_positive(&reply) {
             self.offered = Extensions::default();
+            self.note_name(&reply);
             self.secure(now);
         } else {
             self.fail(Cause::Refused(reply));
@@ -168,6 +170,12 @@ impl Session {
             }
             Err(_) => self.handle_auth(now, AuthStep::Cancel),
         }
+    }
+
+    fn note_name(&mut self, reply: &Reply) {
+        let line = reply.lines().next().unwrap_or_default();
+        let name = line.split_ascii_whitespace().next().unwrap_or_default();
+        name.clone_into(&mut self.name);
     }
 
     fn secure(&mut self, now: Instant) {

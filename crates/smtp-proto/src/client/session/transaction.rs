@@ -2,7 +2,7 @@ use mail_types::{Domain, EnhancedCode, Outcome};
 
 use super::super::failure::{refused, relayed};
 use super::super::{DotStuffer, Envelope, Extensions};
-use crate::Reply;
+use crate::{Reply, ReplyCode};
 
 /// Commands sent and not yet answered, at most: their replies fit into any receive buffer, so that
 /// neither side can wait for ever for the other to read (RFC 2920 §3.1).
@@ -322,9 +322,9 @@ impl Transaction {
     }
 }
 
-/// RFC 5321 §4.5.3.1.10: 552 in answer to RCPT means "too many recipients" with old servers, which
-/// is transient; with an enhanced code it means what that says.
+/// RFC 5321 §4.5.3.1.10: 452, and with old servers 552, in answer to RCPT means "too many
+/// recipients", which is transient; with an enhanced code it means what that says.
 fn recipient_status(reply: &Reply) -> Option<EnhancedCode> {
-    let old = reply.code() == crate::ReplyCode::TOO_LARGE && reply.enhanced().is_none();
-    old.then_some(EnhancedCode::TOO_MANY_RECIPIENTS)
+    let full = matches!(reply.code(), ReplyCode::NO_ROOM | ReplyCode::TOO_LARGE);
+    (full && reply.enhanced().is_none()).then_some(EnhancedCode::TOO_MANY_RECIPIENTS)
 }
