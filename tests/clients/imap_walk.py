@@ -122,7 +122,7 @@ uid = re.search(rb"UID (\d+)", fetch("2", "(UID)")[0]).group(1).decode()
 ok(imap.uid("MOVE", uid, "INBOX"))
 assert ok(imap.search(None, "ALL")) == [b"1"]
 ok(imap.store("1", "+FLAGS", r"(\Deleted)"))
-assert ok(imap.expunge()) == [b"1"]
+assert ok(imap.expunge())[-1:] == [b"1"]
 assert ok(imap.search(None, "ALL")) in ([b""], [None])
 ok(imap.unselect())
 assert ok(imap.select("INBOX")) == [b"3"]
