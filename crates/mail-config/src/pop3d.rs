@@ -22,6 +22,10 @@ pub struct Pop3d {
     pub max_connections_per_ip: usize,
     /// How long a client may be silent (RFC 1939 §3: at least 10 minutes).
     pub idle_timeout: Duration,
+    /// How long a client may take to log in. Shorter than `idle_timeout`, since anybody can get here.
+    pub login_timeout: Duration,
+    /// Commands of one session that fail before it ends.
+    pub max_errors: u32,
 }
 
 impl Default for Pop3d {
@@ -30,9 +34,11 @@ impl Default for Pop3d {
             listen: vec![any_address(110)],
             listen_tls: vec![any_address(995)],
             metrics: Vec::new(),
-            max_connections: 2000,
+            max_connections: 10_000,
             max_connections_per_ip: 50,
             idle_timeout: Duration::from_secs(600),
+            login_timeout: Duration::from_secs(120),
+            max_errors: 20,
         }
     }
 }

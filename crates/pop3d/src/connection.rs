@@ -1,0 +1,274 @@
+//! The loop of one connection: read, let the conversation work, write.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon_kit::{Connection, NetStream};
+use mail_rpc::pb::mailbox::v1::fetch_response::Item;
+use pop3_proto::{Event, Limits, MaildropFailure, Session, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::{debug, info, warn};
+
+use crate::login::{Client, Logins};
+use crate::maildrop::Maildrop;
+use crate::{POP3S, Shared};
+
+/// Octets read at a time: commands are short, and a silent client costs this much.
+const INPUT: usize = 1024;
+/// Octets of a message that may wait to be sent.
+const OUTPUT: usize = 64 * 1024;
+/// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to accept what we write.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, service: &'static str, connection: Connection) {
+    let sid = format!("{:016x}", rand::random::<u64>());
+    let peer = connection.peer;
+    info!(sid, %peer, service, "session.opened");
+    let client = Client {
+        sid: sid.clone(),
+        peer: peer.ip(),
+    };
+    // The handshake's state is large and soon gone.
+    let result = match Box::pin(open(&shared, service, connection)).await {
+        Ok(stream) => Io::begin(shared, &stream, client).await.run(stream).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(reason) => info!(sid, reason, "session.closed"),
+        Err(error) => info!(sid, reason = "lost", %error, "session.closed"),
+    }
+}
+
+async fn open(shared: &Shared, service: &str, connection: Connection) -> io::Result<NetStream> {
+    if service != POP3S {
+        return Ok(NetStream::Plain(connection.stream));
+    }
+    let tls = shared.context.tls().ok_or_else(no_tls)?;
+    tls.accept(connection.stream, HANDSHAKE_TIMEOUT).await
+}
+
+fn no_tls() -> io::Error {
+    io::Error::other("no certificate is configured")
+}
+
+struct Io {
+    shared: Arc<Shared>,
+    session: Session,
+    logins: Logins,
+    maildrop: Option<Maildrop>,
+    peer: IpAddr,
+}
+
+impl Io {
+    async fn begin(shared: Arc<Shared>, stream: &NetStream, client: Client) -> Self {
+        let encrypted = stream.is_encrypted();
+        let loopback = client.peer.is_loopback();
+        let settings = Settings {
+            encrypted,
+            tls_available: shared.context.tls().is_some(),
+            plain_allowed: encrypted || loopback,
+            mechanisms: mechanisms(&shared, encrypted, loopback).await,
+        };
+        let errors = shared.context.config().pop3d.max_errors;
+        let session = Session::new(
+            settings,
+            Limits {
+                errors,
+                ..Limits::default()
+            },
+        );
+        let peer = client.peer;
+        Self {
+            shared,
+            session,
+            logins: Logins::new(client),
+            maildrop: None,
+            peer,
+        }
+    }
+
+    async fn run(mut self, mut stream: NetStream) -> io::Result<&'static str> {
+        loop {
+            self.flush(&mut stream).await?;
+            match self.session.poll_event() {
+                Some(Event::StartTls) => {
+                    stream = Box::pin(self.start_tls(stream)).await?;
+                    continue;
+                }
+                Some(event) => {
+                    self.handle(event, &mut stream).await?;
+                    continue;
+                }
+                None => {}
+            }
+            if self.session.is_closed() {
+                // The lock goes before the client can connect again.
+                self.maildrop = None;
+                let _ = stream.shutdown().await;
+                return Ok("quit");
+            }
+            if !self.read(&mut stream).await? {
+                return Ok("end of input");
+            }
+        }
+    }
+
+    /// False at the end of input. Silence ends the session without an answer (RFC 1939 §3).
+    async fn read(&mut self, stream: &mut NetStream) -> io::Result<bool> {
+        let config = self.shared.context.config();
+        let patience = if self.session.is_authenticated() {
+            config.pop3d.idle_timeout
+        } else {
+            config.pop3d.login_timeout
+        };
+        drop(config);
+        let mut input = [0; INPUT];
+        let read = tokio::time::timeout(*patience, stream.read(&mut input));
+        let len = tokio::select! {
+            () = self.shared.context.shutdown().cancelled() => {
+                self.session.handle_shutdown();
+                return Ok(true);
+            }
+            read = read => match read {
+                Ok(len) => len?,
+                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client was silent")),
+            },
+        };
+        self.session
+            .handle_input(input.get(..len).unwrap_or_default());
+        Ok(len > 0)
+    }
+
+    async fn flush(&mut self, stream: &mut NetStream) -> io::Result<()> {
+        let output = self.session.take_output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let write = async {
+            stream.write_all(&output).await?;
+            stream.flush().await
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
+        tokio::time::timeout(WRITE_TIMEOUT, write)
+            .await
+            .map_err(late)?
+    }
+
+    async fn handle(&mut self, event: Event, stream: &mut NetStream) -> io::Result<()> {
+        match event {
+            Event::Authenticate { mechanism, initial } => {
+                let encrypted = stream.is_encrypted();
+                let begin =
+                    self.logins
+                        .begin(&self.shared.authenticator, mechanism, initial, encrypted);
+                let answer = begin.await;
+                self.session.handle_auth(answer);
+            }
+            Event::AuthResponse(response) => {
+                let answer = self.logins.respond(response).await;
+                self.session.handle_auth(answer);
+            }
+            Event::AuthCancelled => self.logins.cancel(),
+            Event::OpenMaildrop => {
+                let opened = self.open_maildrop().await;
+                self.session.handle_maildrop(opened);
+            }
+            Event::Retrieve { uid, size } => self.retrieve(uid, size, stream).await?,
+            Event::Commit(uids) => {
+                let done = match self.maildrop.take() {
+                    Some(maildrop) => maildrop.delete(&self.shared.mailboxes, &uids).await,
+                    None => false,
+                };
+                self.session.handle_committed(done);
+            }
+            // Done by the caller, which has the stream to itself.
+            Event::StartTls => {}
+        }
+        Ok(())
+    }
+
+    async fn open_maildrop(&mut self) -> Result<(u32, Vec<pop3_proto::Message>), MaildropFailure> {
+        let login = self
+            .logins
+            .login
+            .as_ref()
+            .ok_or(MaildropFailure::Temporary)?;
+        let opened = Maildrop::open(&self.shared.mailboxes, login.account_id()).await;
+        let (maildrop, messages) = opened?;
+        let uid_validity = maildrop.uid_validity();
+        self.maildrop = Some(maildrop);
+        Ok((uid_validity, messages))
+    }
+
+    /// Sends a message as it comes from the store: at most [`OUTPUT`] octets wait.
+    async fn retrieve(&mut self, uid: u32, size: u64, stream: &mut NetStream) -> io::Result<()> {
+        let fetched = match &self.maildrop {
+            Some(maildrop) => maildrop.fetch(&self.shared.fetcher, uid, size).await,
+            None => Err(tonic::Status::internal("no maildrop is open")),
+        };
+        let mut fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(status) => {
+                warn!(%status, uid, "cannot read a message");
+                self.session.handle_content_failed();
+                return Ok(());
+            }
+        };
+        let mut waiting = 0;
+        loop {
+            match fetched.next().await {
+                Some(Ok(Item::Content(content))) => {
+                    if !self.session.handle_content(&content.data) {
+                        // TOP has its lines; the rest is not needed.
+                        self.session.handle_content_end();
+                        return Ok(());
+                    }
+                    waiting += content.data.len();
+                    if waiting >= OUTPUT {
+                        self.flush(stream).await?;
+                        waiting = 0;
+                    }
+                    if content.last {
+                        self.session.handle_content_end();
+                        return Ok(());
+                    }
+                }
+                Some(Ok(Item::Summary(_))) => {}
+                end => {
+                    debug!(?end, uid, "a message ended early");
+                    self.session.handle_content_failed();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The answer to STLS is out already.
+    async fn start_tls(&mut self, stream: NetStream) -> io::Result<NetStream> {
+        let tls = self.shared.context.tls().ok_or_else(no_tls)?.clone();
+        let NetStream::Plain(stream) = stream else {
+            return Err(io::Error::other("TLS is on already"));
+        };
+        let stream = tls.accept(stream, HANDSHAKE_TIMEOUT).await?;
+        let mechanisms = mechanisms(&self.shared, true, self.peer.is_loopback()).await;
+        self.session.handle_tls(mechanisms);
+        Ok(stream)
+    }
+}
+
+/// Without directoryd nothing is offered, and a login says that it does not work just now.
+async fn mechanisms(shared: &Shared, encrypted: bool, loopback: bool) -> Vec<String> {
+    shared
+        .authenticator
+        .mechanisms(encrypted, loopback)
+        .await
+        .unwrap_or_else(|error| {
+            warn!(%error, "cannot ask which mechanisms there are");
+            Vec::new()
+        })
+}
