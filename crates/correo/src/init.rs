@@ -81,8 +81,22 @@ pub(crate) fn home(home: Option<PathBuf>, config: Option<&PathBuf>) -> Result<Pa
     std::path::absolute(&folder).map_err(file(&folder))
 }
 
-/// Writes correo.toml, the certificate and the demonstration's passwords into an empty folder.
+/// Makes a home and says so.
 pub(crate) fn run(home: &Path, args: &InitArgs, out: Output) -> Result<(), Failure> {
+    let config = make(home, args)?;
+    out.both(
+        format!(
+            "{} is ready; `correo up --home {}` starts it",
+            config.display(),
+            home.display()
+        ),
+        &json!({ "home": home, "config": config }),
+    )
+}
+
+/// Writes correo.toml, the certificate and the demonstration's passwords into an empty folder.
+/// Gives the configuration's path.
+pub(crate) fn make(home: &Path, args: &InitArgs) -> Result<PathBuf, Failure> {
     let config = home.join(FILE_NAME);
     if config.exists() {
         return Err(Failure::Usage(format!(
@@ -112,14 +126,7 @@ pub(crate) fn run(home: &Path, args: &InitArgs, out: Output) -> Result<(), Failu
     write(&Demonstration::path(home), 0o600, &accounts)?;
     // Last: with this file the home is complete.
     write(&config, 0o644, text.as_bytes())?;
-    out.both(
-        format!(
-            "{} is ready; `correo up --home {}` starts it",
-            config.display(),
-            home.display()
-        ),
-        &json!({ "home": home, "config": config }),
-    )
+    Ok(config)
 }
 
 fn parse(name: &str) -> Result<Domain, Failure> {

@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{InitArgs, UpArgs};
 use crate::failure::{Failure, file};
 use crate::init::{self, Demonstration};
-use crate::output::Output;
-use children::{Children, Log};
+use children::{BACK_ENDS, Children, FRONT_ENDS, Log};
 use steps::Steps;
 
 /// The domain and the port base of a new home.
@@ -40,7 +39,8 @@ pub(crate) async fn run(
             domain: DOMAIN.to_owned(),
             port_base: args.port_base.unwrap_or(PORT_BASE),
         };
-        init::run(&home, &first, Output { json: false })?;
+        init::make(&home, &first)?;
+        log.say(&format!("a new home is in {}", home.display()));
     }
     let overrides = port_overrides(args.port_base)?;
     let environment = std::env::vars().chain(overrides.clone());
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     settings::check_idle(&config).await?;
 
     let stop = stop_signals()?;
-    let children = Children::start(&home, &overrides, &log, &stop)?;
+    let children = Children::find(&home, &overrides, &log, &stop)?;
     let tested = tokio::select! {
         tested = test(&config, demonstration.as_ref(), &children, &log) => tested,
         () = stop.cancelled() => Ok(false),
@@ -88,14 +88,23 @@ async fn test(
     log: &Log,
 ) -> Result<bool, Failure> {
     let mut steps = Steps::new(log.clone());
+    children.start(&BACK_ENDS);
+    let ready = settings::back_ends_ready(config, children);
     steps
-        .run("all daemons are ready", settings::ready(config, children))
+        .run("directory, queue and mail store are ready", ready)
         .await;
     if let Some(demonstration) = demonstration {
         let adding = test_mail::add_accounts(config, demonstration);
         steps
             .run("the domain and its accounts are there", adding)
             .await;
+    }
+    if steps.all_worked() {
+        children.start(&FRONT_ENDS);
+    }
+    let ready = settings::front_ends_ready(config, children);
+    steps.run("SMTP, POP3 and IMAP are ready", ready).await;
+    if let Some(demonstration) = demonstration {
         test_mail::run(config, demonstration, &mut steps).await;
     }
     Ok(steps.all_worked())

@@ -213,22 +213,7 @@ fn to_toml(default: Option<&Json>, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Integer)
             .map_err(|_| wrong("a whole number")),
-        Some(Json::Array(_)) if text.trim_start().starts_with('[') => {
-            let assignment: Table = format!("value = {text}")
-                .parse()
-                .map_err(|_| wrong("a list, either a,b or [\"a\", \"b\"]"))?;
-            Ok(assignment
-                .into_iter()
-                .next()
-                .map_or(Value::Array(Vec::new()), |(_, value)| value))
-        }
-        Some(Json::Array(_)) => Ok(Value::Array(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(Value::from)
-                .collect(),
-        )),
+        Some(Json::Array(_)) => Ok(list(text)),
         Some(Json::Object(_)) => Err("that is a table; name one of its keys".to_owned()),
         Some(Json::String(_)) => Ok(text.into()),
         // A key of a table that takes any: what looks like a number or truth value is one.
@@ -238,6 +223,22 @@ fn to_toml(default: Option<&Json>, text: &str) -> Result<Value, String> {
             .or_else(|_| text.parse().map(Value::Boolean))
             .unwrap_or_else(|_| text.into())),
     }
+}
+
+/// A list as TOML has it, or items with commas between them. `[::]:25` is of the second kind.
+fn list(text: &str) -> Value {
+    let assignment = format!("value = {text}").parse::<Table>().ok();
+    let written = assignment.and_then(|mut table| table.remove("value"));
+    if let Some(Value::Array(items)) = written {
+        return Value::Array(items);
+    }
+    let items = text.split(',').map(str::trim);
+    Value::Array(
+        items
+            .filter(|item| !item.is_empty())
+            .map(Value::from)
+            .collect(),
+    )
 }
 
 fn set(table: &mut Table, path: &[&str], value: Value) -> Result<(), String> {

@@ -120,8 +120,8 @@ mod tests {
         );
         assert_eq!(advice(&["smptd"]), "; did you mean smtpd?");
         assert_eq!(
-            advice(&["server", "max_recipients"]),
-            "; did you mean smtpd.max_recipients?"
+            advice(&["server", "relay_networks"]),
+            "; did you mean smtpd.relay_networks?"
         );
         assert_eq!(advice(&["tls", "zzz"]), "; valid here: certificate, key");
         assert_eq!(

@@ -16,16 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, file};
 
-/// The daemons; whoever is asked first is first.
-pub(super) const DAEMONS: [&str; 7] = [
-    "directoryd",
-    "queued",
-    "localdeliver",
-    "remotedeliver",
-    "smtpd",
-    "pop3d",
-    "imapd",
-];
+/// The daemons that keep something.
+pub(super) const BACK_ENDS: [&str; 3] = ["directoryd", "queued", "localdeliver"];
+/// Those that need them.
+pub(super) const FRONT_ENDS: [&str; 4] = ["remotedeliver", "smtpd", "pop3d", "imapd"];
 /// The first wait before a daemon that ended is started again; doubled each time.
 const BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
@@ -45,8 +39,13 @@ pub(super) struct Log {
 /// The daemons as children.
 #[derive(Debug)]
 pub(super) struct Children {
+    folder: PathBuf,
+    home: PathBuf,
+    environment: Vec<(String, String)>,
+    log: Log,
+    stop: CancellationToken,
     tracker: TaskTracker,
-    supervised: Vec<Arc<Supervised>>,
+    supervised: Mutex<Vec<Arc<Supervised>>>,
 }
 
 #[derive(Debug)]
@@ -91,54 +90,67 @@ impl Log {
 }
 
 impl Children {
-    /// Starts all daemons that lie beside this program, and keeps them running until `stop`.
-    pub(super) fn start(
+    /// Finds the programs beside this one; none is started yet.
+    pub(super) fn find(
         home: &Path,
         environment: &[(String, String)],
         log: &Log,
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
-        let this = Path::new("/proc/self/exe");
-        let folder = std::env::current_exe().map_err(file(this))?;
-        let folder = folder.parent().unwrap_or(Path::new(".")).to_owned();
-        let tracker = TaskTracker::new();
-        let mut supervised = Vec::new();
-        for (number, name) in DAEMONS.into_iter().enumerate() {
-            let program = folder.join(name);
-            if !program.is_file() {
+        let program = std::env::current_exe().map_err(file(Path::new("/proc/self/exe")))?;
+        let folder = program.parent().unwrap_or(Path::new(".")).to_owned();
+        for name in BACK_ENDS.iter().chain(&FRONT_ENDS) {
+            if !folder.join(name).is_file() {
                 return Err(Failure::Refused(format!(
                     "{} is not there; build all daemons: `cargo build --release --workspace`",
-                    program.display()
+                    folder.join(name).display()
                 )));
             }
+        }
+        Ok(Self {
+            folder,
+            home: home.to_owned(),
+            environment: environment.to_vec(),
+            log: log.clone(),
+            stop: stop.clone(),
+            tracker: TaskTracker::new(),
+            supervised: Mutex::default(),
+        })
+    }
+
+    /// Starts daemons and keeps them running until the end.
+    pub(super) fn start(&self, names: &[&'static str]) {
+        for name in names {
             let daemon = Arc::new(Supervised {
                 name,
                 crashes: AtomicU32::new(0),
                 last_lines: Mutex::default(),
             });
+            let mut supervised = self
+                .supervised
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             supervised.push(daemon.clone());
             let supervisor = Supervisor {
                 daemon,
-                program,
-                home: home.to_owned(),
-                environment: environment.to_vec(),
-                log: log.clone(),
-                colour: number + 2,
-                stop: stop.clone(),
+                program: self.folder.join(name),
+                home: self.home.clone(),
+                environment: self.environment.clone(),
+                log: self.log.clone(),
+                colour: supervised.len() + 1,
+                stop: self.stop.clone(),
             };
-            tracker.spawn(supervisor.run());
+            self.tracker.spawn(supervisor.run());
         }
-        tracker.close();
-        Ok(Self {
-            tracker,
-            supervised,
-        })
     }
 
     /// A daemon that keeps ending, with its last words.
     pub(super) fn broken(&self) -> Option<String> {
-        let daemon = self
+        let supervised = self
             .supervised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let daemon = supervised
             .iter()
             .find(|daemon| daemon.crashes.load(Ordering::Relaxed) >= 3)?;
         let lines = daemon
@@ -151,8 +163,10 @@ impl Children {
 
     /// Waits until all have ended; those that take longer are killed when this is dropped.
     pub(super) async fn ended(&self, patience: Duration) {
+        self.tracker.close();
         if timeout(patience, self.tracker.wait()).await.is_err() {
-            Log::new().say("some daemons did not end in time and are killed");
+            self.log
+                .say("some daemons did not end in time and are killed");
         }
     }
 }
@@ -246,7 +260,8 @@ impl Supervisor {
         let Some(stream) = stream else { return };
         let mut lines = BufReader::new(stream).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            self.log.line(self.daemon.name, self.colour, &line);
+            self.log
+                .line(self.daemon.name, self.colour, without_date(&line));
             let kept = &self.daemon.last_lines;
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.push_back(line);
@@ -254,5 +269,32 @@ impl Supervisor {
                 kept.pop_front();
             }
         }
+    }
+}
+
+/// A log line with the time of day alone: who watches knows the day.
+fn without_date(line: &str) -> &str {
+    // 2026-11-24T11:21:34.564323Z
+    match line.split_once('T') {
+        Some((date, rest))
+            if date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
+        {
+            rest
+        }
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_left_out() {
+        assert_eq!(
+            without_date("2026-11-24T11:21:34.5Z  INFO x"),
+            "11:21:34.5Z  INFO x"
+        );
+        assert_eq!(without_date("The end"), "The end");
     }
 }

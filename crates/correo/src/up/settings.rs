@@ -83,48 +83,58 @@ pub(super) async fn check_idle(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Waits until every daemon answers.
-pub(super) async fn ready(config: &Config, children: &Children) -> Result<(), String> {
-    let mut missing = Vec::new();
-    let all = async {
-        loop {
-            missing = not_ready(config).await;
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if let Some(broken) = children.broken() {
-                return Err(broken);
-            }
-            sleep(POLL).await;
-        }
-    };
-    match timeout(READY, all).await {
-        Ok(result) => result,
-        Err(_) => Err(format!(
-            "{} did not get ready; see the log",
-            missing.join(", ")
-        )),
-    }
-}
-
-async fn not_ready(config: &Config) -> Vec<&'static str> {
+/// Waits until the daemons that keep something answer: the others need them from the start.
+pub(super) async fn back_ends_ready(config: &Config, children: &Children) -> Result<(), String> {
     let rpc = &config.rpc;
-    let mut missing = Vec::new();
-    for (name, endpoint) in [
+    let mut missing = vec![
         ("directoryd", &rpc.directory),
         ("queued", &rpc.queue_submit),
         ("localdeliver", &rpc.mailbox),
-    ] {
-        if !serves(config, name, endpoint).await {
-            missing.push(name);
+    ];
+    let all = async {
+        while let Some((name, endpoint)) = missing.last() {
+            if serves(config, name, endpoint).await {
+                missing.pop();
+            } else {
+                pause(children).await?;
+            }
         }
+        Ok(())
+    };
+    match timeout(READY, all).await {
+        Ok(result) => result,
+        Err(_) => Err(not_ready(missing.iter().map(|(name, _)| *name))),
     }
-    for (name, address) in listeners(config) {
-        if !missing.contains(&name) && connect(address).await.is_err() {
-            missing.push(name);
+}
+
+/// Waits until all addresses are listened on.
+pub(super) async fn front_ends_ready(config: &Config, children: &Children) -> Result<(), String> {
+    let mut missing = listeners(config);
+    let all = async {
+        while let Some((_, address)) = missing.last() {
+            if connect(*address).await.is_ok() {
+                missing.pop();
+            } else {
+                pause(children).await?;
+            }
         }
+        Ok(())
+    };
+    match timeout(READY, all).await {
+        Ok(result) => result,
+        Err(_) => Err(not_ready(missing.iter().map(|(name, _)| *name))),
     }
-    missing
+}
+
+async fn pause(children: &Children) -> Result<(), String> {
+    sleep(POLL).await;
+    children.broken().map_or(Ok(()), Err)
+}
+
+fn not_ready<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut names: Vec<&str> = names.collect();
+    names.dedup();
+    format!("{} did not get ready; see the log", names.join(", "))
 }
 
 async fn serves(config: &Config, name: &str, endpoint: &str) -> bool {

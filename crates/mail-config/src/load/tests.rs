@@ -113,6 +113,10 @@ fn the_environment_wins() {
     assert_eq!(config.smtpd.mx.listen.len(), 2);
     let config = with_env("CORREO__SMTPD__MX__LISTEN", "[\"[::1]:2525\"]").unwrap();
     assert_eq!(config.smtpd.mx.listen.len(), 1);
+    let config = with_env("CORREO__SMTPD__MX__LISTEN", "[::]:2525").unwrap();
+    assert_eq!(config.smtpd.mx.listen[0].port(), 2525);
+    let config = with_env("CORREO__SMTPD__MX__LISTEN", "").unwrap();
+    assert!(config.smtpd.mx.listen.is_empty());
     let config = with_env("CORREO__SERVER__GRACE", "5s").unwrap();
     assert_eq!(config.server.grace, Duration::from_secs(5));
     assert!(with_env("OTHER", "7").is_ok());
