@@ -55,6 +55,9 @@ impl Daemon {
     }
 }
 
+/// Lines of each daemon's log that a failure shows.
+const RECENT: usize = 40;
+
 /// What a suite is to be.
 #[derive(Debug)]
 pub struct SuiteBuilder {
@@ -330,6 +333,24 @@ impl Suite {
         String::from_utf8_lossy(&octets).into_owned()
     }
 
+    /// The last lines of the logs of all daemons, to go with a failure.
+    pub fn recent_logs(&self) -> String {
+        let mut all = String::new();
+        for daemon in Daemon::ALL {
+            let log = self.log(daemon);
+            let lines: Vec<&str> = log.lines().collect();
+            let recent = lines.len().saturating_sub(RECENT);
+            all.push_str("== ");
+            all.push_str(daemon.name());
+            for line in lines.get(recent..).unwrap_or_default() {
+                all.push('\n');
+                all.push_str(line);
+            }
+            all.push('\n');
+        }
+        all
+    }
+
     /// The logs of all daemons.
     pub fn logs(&self) -> String {
         let logs = Daemon::ALL.map(|daemon| format!("== {}\n{}", daemon.name(), self.log(daemon)));
@@ -368,7 +389,7 @@ impl Suite {
             let ready = sockets.into_iter().all(there) && self.ports.all().into_iter().all(open);
             Ok(ready.then_some(()))
         })
-        .with_context(|| self.logs())
+        .with_context(|| self.recent_logs())
     }
 
     fn take(&self, daemon: Daemon) -> Result<Process> {

@@ -27,7 +27,11 @@ fn is_well(suite: &Suite) -> Result<()> {
             suite.log(daemon)
         );
     }
-    ensure!(!suite.logs().contains("panicked"), "{}", suite.logs());
+    ensure!(
+        !suite.logs().contains("panicked"),
+        "{}",
+        suite.recent_logs()
+    );
     let user = new_user(suite, "well")?;
     let subject = unique("well ");
     submit(

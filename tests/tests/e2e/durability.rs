@@ -33,6 +33,7 @@ fn nothing_is_lost_and_nothing_comes_twice() -> Result<()> {
                 while !stop.load(Ordering::Relaxed) {
                     // Daemons are killed all the time: a session that breaks is what is expected.
                     let _ = send(suite, sender, receivers, number, &mut count, accepted, stop);
+                    thread::sleep(Duration::from_millis(20));
                 }
             });
         }
@@ -65,12 +66,12 @@ fn nothing_is_lost_and_nothing_comes_twice() -> Result<()> {
                 .all(|id| counts.contains_key(id))
                 .then_some(counts))
         })
-        .with_context(|| suite.logs())?;
+        .with_context(|| suite.recent_logs())?;
         let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
         ensure!(
             twice.is_empty(),
             "arrived more than once: {twice:?}\n{}",
-            suite.logs()
+            suite.recent_logs()
         );
     }
     Ok(())
@@ -117,7 +118,7 @@ fn kill_in_turn(suite: &Suite, accepted: &Mutex<HashSet<String>>) -> Result<()> 
             // Mail flows before each kill; the moment is another one each time.
             let before = count();
             wait_until("mail flows", || Ok((count() > before).then_some(())))
-                .with_context(|| format!("before killing {daemon:?}\n{}", suite.logs()))?;
+                .with_context(|| format!("before killing {daemon:?}\n{}", suite.recent_logs()))?;
             let moment = (round * 7 + place * 3) % 11;
             thread::sleep(Duration::from_millis(u64::try_from(moment)?));
             suite.kill(daemon)?;

@@ -41,7 +41,7 @@ fn postfix_in_both_directions() -> Result<()> {
         .account("ana", "ana-secret")
         .start()?;
     let postfix = Postfix::start(f, "foreign.test")?;
-    let logs = || format!("{}\n{}", suite.logs(), postfix.log());
+    let logs = || format!("{}\n{}", suite.recent_logs(), postfix.log());
     let ports = suite.ports();
     let python = |script: &str, port: u16| {
         a.tool("python3")

@@ -32,7 +32,7 @@ fn wait_state(suite: &Suite, id: &str, wanted: &str) -> Result<()> {
     wait_until(&format!("{id} is {wanted}"), || {
         Ok((state(suite, id)?.as_deref() == Some(wanted)).then_some(()))
     })
-    .with_context(|| suite.logs())
+    .with_context(|| suite.recent_logs())
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub(crate) fn wait_mail(suite: &Suite, user: &User, text: &str) -> Result<String
             .into_iter()
             .find(|mail| mail.contains(text)))
     })
-    .with_context(|| suite.logs())
+    .with_context(|| suite.recent_logs())
 }
 
 /// Splits a message at its empty line.

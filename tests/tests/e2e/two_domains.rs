@@ -113,7 +113,13 @@ impl World {
             let read = self.read(user, suite, host)?;
             Ok(read.contains(text).then_some(read))
         })
-        .with_context(|| format!("{}{}", self.aula.logs(), self.aulabuntu.logs()))
+        .with_context(|| {
+            format!(
+                "{}{}",
+                self.aula.recent_logs(),
+                self.aulabuntu.recent_logs()
+            )
+        })
     }
 }
 
@@ -162,7 +168,7 @@ fn mail_goes_from_domain_to_domain_and_each_failure_is_told_rightly() -> Result<
                 |entry: &str| entry.contains(address) && entry.to_lowercase().contains("deferred");
             Ok(lines.into_iter().any(deferred).then_some(()))
         })
-        .with_context(|| world.aula.logs())?;
+        .with_context(|| world.aula.recent_logs())?;
     }
 
     // A redirected account of the other domain.
