@@ -12,7 +12,7 @@ use testkit::{Daemon, Suite, wait_until};
 use crate::support::{User, inbox, message, new_user, submission, transaction};
 
 /// So many rounds of all daemons.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 8;
 const SENDERS: usize = 4;
 
 #[test]
