@@ -11,7 +11,7 @@ assert not smtp.has_extn("starttls")
 smtp.login(user, password)
 text = (f"From: {user}\r\nTo: {user}\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n\r\n.leading dot\r\nñandú\r\n..\r\n").encode()
-smtp.sendmail(user, [user], text, mail_options=["BODY=8BITMIME", f"SIZE={len(text)}", "SMTPUTF8"])
+smtp.sendmail(user, [user], text, mail_options=["BODY=8BITMIME", "SMTPUTF8"])
 
 # The same by BDAT (RFC 3030), in two chunks.
 def command(line, data=b""):

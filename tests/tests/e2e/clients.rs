@@ -89,13 +89,7 @@ fn s_nail_sends() -> Result<()> {
         suite.ports().submissions
     );
     Tool::new("s-nail")
-        .args([
-            "-n",
-            "-:/",
-            "-Sv15-compat",
-            "-Ssendwait",
-            "-Ssmtp-auth=plain",
-        ])
+        .args(["-:/", "-Sv15-compat", "-Ssendwait", "-Ssmtp-auth=plain"])
         .arg(format!("-Stls-ca-file={}", suite.certificate().display()))
         .args([format!("-Sfrom={}", user.address), format!("-Smta={mta}")])
         .args(["-s", &subject, &user.address])
