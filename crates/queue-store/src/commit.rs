@@ -13,6 +13,8 @@ use crate::store::{Op, QueueStore, StoreError};
 const MAX_OCTETS: usize = 4 * 1024 * 1024;
 /// The most changes in one flush.
 const MAX_OPS: usize = 2048;
+/// How long changes that nobody waits for may wait for others to share their flush.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Called on the committer's thread when the changes are durable, or will never be. It must not
 /// block: everybody waits for it.
@@ -55,9 +57,18 @@ pub struct CommitStats {
 
 struct Request {
     ops: Vec<Op>,
-    /// The request is refused when too little room is left.
-    optional: bool,
+    kind: Kind,
     done: Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Somebody waits.
+    Change,
+    /// Nobody waits.
+    Later,
+    /// Somebody waits, and it is refused when too little room is left.
+    NewMail,
 }
 
 impl fmt::Debug for Request {
@@ -86,12 +97,18 @@ impl Committer {
 
     /// New mail: refused with [`StoreError::Full`] when too little room is left.
     pub fn submit(&self, ops: Vec<Op>, done: Done) {
-        self.send(ops, true, done);
+        self.send(ops, Kind::NewMail, done);
     }
 
     /// Changes to what is there, which may use the reserve: they make room in the end.
     pub fn commit(&self, ops: Vec<Op>, done: Done) {
-        self.send(ops, false, done);
+        self.send(ops, Kind::Change, done);
+    }
+
+    /// Changes that nobody waits for: they share the flush of others that come within some
+    /// milliseconds.
+    pub fn commit_later(&self, ops: Vec<Op>, done: Done) {
+        self.send(ops, Kind::Later, done);
     }
 
     /// What it has done.
@@ -109,12 +126,8 @@ impl Committer {
         self.0.state.failure.get()
     }
 
-    fn send(&self, ops: Vec<Op>, optional: bool, done: Done) {
-        let request = Request {
-            ops,
-            optional,
-            done,
-        };
+    fn send(&self, ops: Vec<Op>, kind: Kind, done: Done) {
+        let request = Request { ops, kind, done };
         let Some(requests) = &self.0.requests else {
             return;
         };
@@ -139,16 +152,7 @@ impl Drop for Shared {
 fn run(store: &dyn QueueStore, queue: &Receiver<Request>, state: &State) {
     let _tell = TellPanic(state);
     while let Ok(first) = queue.recv() {
-        let mut batch = Batch::default();
-        let mut next = Some(first);
-        while let Some(request) = next {
-            batch.add(store, request);
-            next = if batch.is_full() {
-                None
-            } else {
-                queue.try_recv().ok()
-            };
-        }
+        let batch = gather(store, queue, first);
         let result = batch.apply(store, state);
         if let Err(failure) = &result
             && failure.is_fatal()
@@ -163,6 +167,25 @@ fn run(store: &dyn QueueStore, queue: &Receiver<Request>, state: &State) {
             return refuse_all(queue, state);
         }
     }
+}
+
+/// All that waits. A batch that nobody waits for waits itself for a moment.
+fn gather(store: &dyn QueueStore, queue: &Receiver<Request>, first: Request) -> Batch {
+    let mut batch = Batch::default();
+    let linger = Instant::now() + LINGER;
+    let mut next = Some(first);
+    while let Some(request) = next {
+        batch.add(store, request);
+        next = if batch.is_full() {
+            None
+        } else if batch.urgent {
+            queue.try_recv().ok()
+        } else {
+            let left = linger.saturating_duration_since(Instant::now());
+            queue.recv_timeout(left).ok()
+        };
+    }
+    batch
 }
 
 /// After a failure nobody may hope: what was written is known only by opening the store again.
@@ -194,17 +217,20 @@ impl State {
 struct Batch {
     ops: Vec<Op>,
     octets: usize,
+    /// Somebody waits for it.
+    urgent: bool,
     waiting: Vec<Done>,
 }
 
 impl Batch {
     fn add(&mut self, store: &dyn QueueStore, request: Request) {
         let octets: usize = request.ops.iter().map(Op::weight).sum();
-        if request.optional
+        if request.kind == Kind::NewMail
             && let Err(full) = store.check_room((self.octets + octets) as u64)
         {
             return (request.done)(Err(full));
         }
+        self.urgent |= request.kind != Kind::Later;
         self.octets += octets;
         self.ops.extend(request.ops);
         self.waiting.push(request.done);

@@ -250,12 +250,17 @@ impl Driver {
 
     fn commit(&mut self, ops: Vec<Op>, thens: Vec<Then>) {
         self.commits += 1;
+        let urgent = thens.iter().any(Then::is_urgent);
         let events = self.queue.events.clone();
         let done = move |result: Result<(), StoreError>| {
             // The driver waits for this one before it ends.
             let _ = events.send(Event::Committed(result.map(|()| thens)));
         };
-        self.queue.committer.commit(ops, Box::new(done));
+        if urgent {
+            self.queue.committer.commit(ops, Box::new(done));
+        } else {
+            self.queue.committer.commit_later(ops, Box::new(done));
+        }
     }
 
     fn send(&mut self, agent: AgentId, message: pb::QueueMessage) {

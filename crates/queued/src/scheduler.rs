@@ -23,6 +23,8 @@ mod jobs;
 mod outcome;
 mod settle;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

@@ -104,6 +104,12 @@ async fn what_is_flushed_is_tried_at_once() {
     let task = agent.task().await;
     agent.report_each(&task, |_| later(), true).await;
     eventually("it is deferred", async || rig.count().await.deferred == 1).await;
+    // The list is read from the disk, which may be some milliseconds behind.
+    eventually("the list says why", async || {
+        let entry = list(&rig, ids(&[id]), 0).await.remove(0);
+        entry.recipients[0].last.is_some()
+    })
+    .await;
     let entry = list(&rig, ids(&[id]), 0).await.remove(0);
     assert!(entry.next_attempt_at > entry.accepted_at + 600_000);
     assert_eq!(

@@ -42,6 +42,13 @@ pub struct Then {
     pub(super) ticket: Option<Arc<Ticket>>,
 }
 
+impl Then {
+    /// Something goes on only when the changes are on disk.
+    pub fn is_urgent(&self) -> bool {
+        self.unblocks || self.accepted.is_some() || self.ticket.is_some()
+    }
+}
+
 /// A report to write.
 #[derive(Debug)]
 pub struct ReportRequest {
