@@ -1,9 +1,9 @@
 //! Reports to senders (RFC 3464), and none where none may be.
 
-use anyhow::{Result, ensure};
-use testkit::{Suite, Tool, have};
+use anyhow::{Context, Result, ensure};
+use testkit::{Suite, Tool, have, wait_until};
 
-use crate::support::{message, new_user, submit, wait_mail};
+use crate::support::{inbox, message, new_user, submit, transaction, wait_mail};
 
 #[test]
 fn a_bounce_is_a_report_that_programs_can_read() -> Result<()> {
@@ -44,5 +44,50 @@ fn a_bounce_is_a_report_that_programs_can_read() -> Result<()> {
             assert fields[1]['Action'] == 'failed' and fields[1]['Status'].startswith('5.')\n";
         Tool::python(script).input(report).run()?;
     }
+    Ok(())
+}
+
+#[test]
+fn delays_and_the_end_of_patience_are_told() -> Result<()> {
+    let suite = Suite::of("aula.test")
+        .option("queued", "retry_min = \"1s\"")
+        .option("queued", "retry_max = \"1s\"")
+        .option("queued", "delay_warning = \"1s\"")
+        .option("queued", "lifetime = \"6s\"")
+        .option("queued", "min_attempts = 2")
+        .start()?;
+    let ana = new_user(&suite, "ana")?;
+    // Nobody listens there.
+    let to = "someone@[127.0.0.77]";
+    submit(&suite, &ana, &[to], &message(&ana.address, to, "will wait"))?;
+    let delay = wait_mail(&suite, &ana, "Action: delayed\r\n")?;
+    ensure!(delay.contains("\r\nStatus: 4."), "{delay}");
+    ensure!(delay.contains("\r\nWill-Retry-Until: "), "{delay}");
+    let end = wait_mail(&suite, &ana, "Action: failed\r\n")?;
+    ensure!(
+        end.contains("Final-Recipient: rfc822; someone@[127.0.0.77]\r\n"),
+        "{end}"
+    );
+    Ok(())
+}
+
+/// A report that cannot be delivered is not reported, and neither is other mail from `<>`.
+#[test]
+fn nothing_is_reported_to_the_null_sender() -> Result<()> {
+    let suite = Suite::of("aula.test").start()?;
+    let ana = new_user(&suite, "ana")?;
+    let alias = suite.address("alias");
+    suite.correo(&["alias", "add", &alias, "someone@nothing.invalid"])?;
+    let mut smtp = testkit::Dialogue::connect(suite.at(suite.ports().smtp))?;
+    smtp.expect("220")?;
+    smtp.command("EHLO client.example", "250")?;
+    let text = message(&ana.address, &alias, "from nobody");
+    transaction(&mut smtp, "", &[&alias], &text)?;
+    wait_until("the queue is empty", || {
+        let listed = suite.correo(&["queue", "list", "--json"])?.text();
+        Ok((!listed.contains("nothing.invalid")).then_some(()))
+    })
+    .with_context(|| suite.recent_logs())?;
+    ensure!(inbox(&suite, &ana)?.is_empty());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is refused, and with which codes. Never an open relay.
 
 use anyhow::Result;
-use testkit::{Dialogue, Suite};
+use testkit::{Daemon, Dialogue, Suite};
 
 use crate::support::{message, new_user, shared, submission, transaction};
 
@@ -127,5 +127,43 @@ fn no_other_end_of_data() -> Result<()> {
         smtp.send("QUIT")?;
         smtp.expect("221")?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_queue_without_room_or_without_life_takes_nothing() -> Result<()> {
+    let suite = Suite::of("aula.test")
+        .option("queued", "min_free = \"999999999MiB\"")
+        .start()?;
+    let lois = new_user(&suite, "lois")?;
+    let attempt = |suite: &Suite, start: &str| -> Result<()> {
+        let mut smtp = mx(suite)?;
+        smtp.send_raw(
+            format!(
+                "MAIL FROM:<a@example.org>\r\nRCPT TO:<{}>\r\nDATA\r\n",
+                lois.address
+            )
+            .as_bytes(),
+        )?;
+        // Whichever of the steps says so, in the end there is no 250 for the message.
+        for _ in 0..2 {
+            let reply = smtp.expect("")?;
+            if !reply.starts_with("250") {
+                anyhow::ensure!(reply.starts_with(start), "{reply}");
+                return Ok(());
+            }
+        }
+        let reply = smtp.expect("")?;
+        if reply.starts_with("354") {
+            smtp.send("Subject: no room\r\n\r\nx")?;
+            smtp.command(".", start)?;
+        } else {
+            anyhow::ensure!(reply.starts_with(start), "{reply}");
+        }
+        Ok(())
+    };
+    attempt(&suite, "452 4.3.1")?;
+    suite.kill(Daemon::Queued)?;
+    attempt(&suite, "45")?;
     Ok(())
 }
