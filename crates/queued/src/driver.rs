@@ -128,7 +128,13 @@ impl Driver {
                 }
                 _ = events.recv_many(&mut taken, EVENTS) => {}
                 () = sleep_until(wake) => {}
-                _ = gauges.tick() => self.set_gauges(),
+                _ = gauges.tick() => {
+                    // A committer that panicked says nothing any more.
+                    if let Some(failure) = self.queue.failure() {
+                        return self.fail(&failure);
+                    }
+                    self.set_gauges();
+                }
             }
             for event in taken.drain(..) {
                 if let Err(failure) = self.handle(event) {

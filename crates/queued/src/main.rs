@@ -14,7 +14,7 @@
 //! RFC 3464 (reports), RFC 6533 (reports on internationalised addresses).
 //!
 //! DIAGNOSTICS. `msg.accepted`, `msg.delivered`, `msg.deferred`, `msg.failed`, `msg.bounced` (a
-//! report went to the sender), `msg.dropped` (a failure that nobody can be told), `msg.removed`,
+//! report went to the sender), `msg.dropped` (a failure that nobody can be told),
 //! `msg.damaged`, each with `qid`; `queue.restored`, `queue.draining`, `queue.failed`. When the disk
 //! cannot be written the process ends with an error, so that nothing is promised any more.
 //!

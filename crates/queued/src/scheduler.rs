@@ -181,7 +181,6 @@ impl Scheduler {
         if added && let Some(entry) = self.entries.get_mut(&id) {
             entry.blocked += 1;
         }
-        self.expire_unrouted(id, now);
         self.refresh(id, now);
         if added {
             self.commit_update(id, changed, true, None);
@@ -229,7 +228,7 @@ impl Scheduler {
             ?lane,
             max_tasks,
             max_octets,
-            "agent attached"
+            "agent.attached"
         );
         let agent = Agent::new(lane, name.to_owned(), max_tasks, max_octets);
         self.agents.insert(id, agent);
@@ -246,7 +245,7 @@ impl Scheduler {
             agent = id,
             name = agent.name,
             tasks = tasks.len(),
-            "agent detached"
+            "agent.detached"
         );
         for info in tasks {
             self.dest_freed(now, info.dest);

@@ -71,9 +71,9 @@ impl Destination {
         self.ready.queues.values().flatten().copied()
     }
 
-    /// Nothing refers to it, and nothing must be remembered.
+    /// Nothing refers to it.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.jobs == 0 && self.active == 0 && self.failures == 0 && self.route.is_some()
+        self.jobs == 0 && self.active == 0 && self.route.is_some()
     }
 }
 

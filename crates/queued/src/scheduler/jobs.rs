@@ -208,13 +208,20 @@ impl Scheduler {
         let JobState::Loading { agent, octets } = job.state else {
             return;
         };
-        if let Some(slot) = self.agents.agent(agent) {
-            slot.release(octets);
-            self.send(now, id, dest, agent);
-        } else {
-            self.dest_freed(now, dest);
-            self.set_state(now, id, dest, JobState::Ready);
+        let held = self.entries.get(&id).is_some_and(|entry| entry.held);
+        let slot = self.agents.agent(agent);
+        let there = slot.map(|slot| slot.release(octets)).is_some();
+        if there && !held {
+            return self.send(now, id, dest, agent);
         }
+        // The agent went, or an operator held the message, while it was read.
+        self.dest_freed(now, dest);
+        let state = if held {
+            JobState::Idle
+        } else {
+            JobState::Ready
+        };
+        self.set_state(now, id, dest, state);
     }
 
     /// A task came to its end: the agent and the destination have room again.

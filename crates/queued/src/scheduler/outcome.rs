@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use mail_types::{Action, EnhancedCode, Outcome, QueueId};
-use queue_store::{Message, Progress, Recipient};
+use queue_store::{Message, Recipient};
 use tracing::{info, warn};
 
 use super::agent::{AgentId, TaskInfo};
 use super::backoff;
-use super::destination::{DestId, ROUTER};
+use super::destination::DestId;
 use super::jobs::goes_to;
 use super::{Pending, Scheduler, Timer};
 use crate::clock::Now;
@@ -162,28 +162,6 @@ impl Scheduler {
         }
         self.refresh(id, now);
         self.settle_now(id, now, changed);
-    }
-
-    /// Recipients that the directory could not resolve for as long as mail may wait.
-    pub(super) fn expire_unrouted(&mut self, id: QueueId, now: Now) {
-        let Some(resident) = self.resident.get_mut(&id) else {
-            return;
-        };
-        let accepted_at = resident.message.accepted_at;
-        let lifetime = backoff::millis(self.settings.lifetime);
-        if now.wall.saturating_sub(accepted_at) < lifetime {
-            return;
-        }
-        let message = Arc::make_mut(&mut resident.message);
-        for recipient in &mut message.recipients {
-            if matches!(recipient.progress, Progress::Unrouted)
-                && let Some(last) = recipient.last.clone()
-                && is_expired(&self.settings, now, accepted_at, recipient.attempts)
-            {
-                fail_expired(id, recipient, &last);
-            }
-        }
-        debug_assert!(self.dests.contains_key(&ROUTER));
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mail_types::{Action as Did, EmailAddress, QueueId};
 use queue_store::{CHUNK_SIZE, Message, Op, Recipient};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::Scheduler;
 use super::action::{Action, Notice, Report, ReportRequest, Then, Ticket};
@@ -137,7 +137,7 @@ impl Scheduler {
     }
 
     fn gone(&mut self, id: QueueId) {
-        info!(qid = %id, "msg.removed");
+        debug!(qid = %id, "msg.removed");
         self.forget(id);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mail_rpc::CHUNK_SIZE;
@@ -10,6 +10,7 @@ use mail_rpc::pb::queue::v1 as pb;
 use mail_types::{EnhancedCode, StatusClass};
 use queue_store::{Message, Op, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::{debug, error, info};
 
@@ -25,6 +26,10 @@ type Slot = mpsc::OwnedPermit<Result<pb::SubmitResponse, Status>>;
 
 /// What a message takes in memory besides its content, about.
 const OVERHEAD: usize = 1024;
+
+/// How long the directory may take before a message is accepted without its recipients' ways: they
+/// are found later.
+const RESOLVE_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a message is not taken: the status and a sentence.
 pub(super) type Refusal = (EnhancedCode, String);
@@ -223,7 +228,8 @@ impl Intake {
         let queue = self.queue.clone();
         let begun = Instant::now();
         self.queue.tracker.spawn(async move {
-            let resolved = queue.router.resolve(&message).await;
+            let resolving = timeout(RESOLVE_WAIT, queue.router.resolve(&message));
+            let resolved = resolving.await.unwrap_or_default();
             let now = queue.clock.now().wall;
             let tail_octets: usize = tail.iter().map(Bytes::len).sum();
             message.size = u64::from(put_chunks) * CHUNK_SIZE as u64 + tail_octets as u64;
