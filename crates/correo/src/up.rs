@@ -7,7 +7,7 @@ mod steps;
 mod test_mail;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,21 +33,15 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let home = init::home(home, config)?;
     let log = Log::new();
-    if !home.join(mail_config::FILE_NAME).exists() {
-        let first = InitArgs {
-            hostname: None,
-            domain: DOMAIN.to_owned(),
-            port_base: args.port_base.unwrap_or(PORT_BASE),
-        };
-        init::make(&home, &first)?;
-        log.say(&format!("a new home is in {}", home.display()));
-    }
     let overrides = port_overrides(args.port_base)?;
+    if !home.join(mail_config::FILE_NAME).exists() {
+        make_home(&home, args.port_base.unwrap_or(PORT_BASE), &log)?;
+    }
     let environment = std::env::vars().chain(overrides.clone());
     let config = Config::load(&Source::Home(home.clone()), environment)?;
     let demonstration = Demonstration::read(&home)?;
-    settings::check_ports(&config)?;
     settings::check_idle(&config).await?;
+    settings::check_ports(&settings::listeners(&config))?;
 
     let stop = stop_signals()?;
     let children = Children::find(&home, &overrides, &log, &stop)?;
@@ -78,6 +72,25 @@ pub(crate) async fn run(
         .ended(*config.server.grace + Duration::from_secs(5))
         .await;
     result
+}
+
+/// Makes a home, but not on ports that are taken: the next start would want them too.
+fn make_home(home: &Path, port_base: u16, log: &Log) -> Result<(), Failure> {
+    let mut wanted = Vec::new();
+    for (option, port) in init::SERVICES {
+        let address = init::address(port_base, port)?;
+        let daemon = option.split('.').next().unwrap_or_default();
+        wanted.extend(address.parse().map(|address| (daemon, address)));
+    }
+    settings::check_ports(&wanted)?;
+    let first = InitArgs {
+        hostname: None,
+        domain: DOMAIN.to_owned(),
+        port_base,
+    };
+    init::make(home, &first)?;
+    log.say(&format!("a new home is in {}", home.display()));
+    Ok(())
 }
 
 /// The steps of the test; false if one failed.

@@ -23,7 +23,7 @@ const READY: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(25);
 
 /// The addresses that the suite listens on, with the daemon's name.
-fn listeners(config: &Config) -> Vec<(&'static str, SocketAddr)> {
+pub(super) fn listeners(config: &Config) -> Vec<(&'static str, SocketAddr)> {
     let lists = [
         ("smtpd", &config.smtpd.mx.listen),
         ("smtpd", &config.smtpd.submission.listen),
@@ -42,9 +42,9 @@ fn listeners(config: &Config) -> Vec<(&'static str, SocketAddr)> {
 }
 
 /// Says of each port that is taken what to do, before seven daemons say it each in its way.
-pub(super) fn check_ports(config: &Config) -> Result<(), Failure> {
-    for (daemon, address) in listeners(config) {
-        let Err(error) = TcpListener::bind(address) else {
+pub(super) fn check_ports(listeners: &[(&'static str, SocketAddr)]) -> Result<(), Failure> {
+    for (daemon, address) in listeners {
+        let Err(error) = TcpListener::bind(*address) else {
             continue;
         };
         let port = address.port();
