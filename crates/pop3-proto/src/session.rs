@@ -20,6 +20,9 @@ pub struct Limits {
     pub sasl_line: usize,
     /// Commands that fail, all in all, before the session ends.
     pub errors: u32,
+    /// Octets of answers that may wait to be sent before the next command is done, so that
+    /// pipelined listings of a large maildrop do not pile up.
+    pub output: usize,
 }
 
 impl Default for Limits {
@@ -28,6 +31,7 @@ impl Default for Limits {
             line: 1024,
             sasl_line: 12 * 1024,
             errors: 20,
+            output: 64 * 1024,
         }
     }
 }
@@ -79,6 +83,8 @@ pub enum Event {
         uid: u32,
         /// Its size.
         size: u64,
+        /// For TOP: the beginning is likely to do.
+        top: bool,
     },
     /// Send what is to be sent, do the handshake, and call [`Session::handle_tls`].
     StartTls,
@@ -129,8 +135,8 @@ struct Maildrop {
 }
 
 /// Server side of one POP3 conversation (RFC 1939). Call [`Session::handle_input`] with what comes
-/// while [`Session::wants_input`]; after each call take [`Session::take_output`] and then
-/// [`Session::poll_event`] until there is none.
+/// while [`Session::wants_input`]; after each call take [`Session::take_output`] until it is empty,
+/// and then [`Session::poll_event`] until there is none.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -179,9 +185,14 @@ impl Session {
         )
     }
 
-    /// What is to be sent; empty if nothing.
+    /// What is to be sent; empty if nothing. Commands that waited for room are done now, so there
+    /// may be more.
     pub fn take_output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        let output = std::mem::take(&mut self.output);
+        if output.len() >= self.limits.output {
+            self.advance();
+        }
+        output
     }
 
     /// What is to be done.
@@ -289,7 +300,7 @@ impl Session {
     /// Does the lines that are here, until one needs the shell.
     fn advance(&mut self) {
         let mut done = 0;
-        while self.wants_input() {
+        while self.wants_input() && self.output.len() < self.limits.output {
             let rest = self.input.get(done..).unwrap_or_default();
             let Some(end) = memchr::memchr(b'\n', rest) else {
                 break;
@@ -311,7 +322,8 @@ impl Session {
             gone.zeroize();
         }
         self.input.drain(..done);
-        if self.wants_input() && self.input.len() > self.line_limit() {
+        let waits = memchr::memchr(b'\n', &self.input).is_some();
+        if self.wants_input() && !waits && self.input.len() > self.line_limit() {
             self.input.clear();
             self.skipping = true;
         }

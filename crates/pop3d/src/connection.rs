@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemon_kit::{Connection, NetStream};
-use mail_rpc::pb::mailbox::v1::fetch_response::Item;
-use pop3_proto::{Event, Limits, MaildropFailure, Session, Settings};
+use pop3_proto::{Event, Limits, MaildropFailure, Message, Session, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 use crate::login::{Client, Logins};
 use crate::maildrop::Maildrop;
@@ -19,6 +19,8 @@ use crate::{POP3S, Shared};
 const INPUT: usize = 1024;
 /// Octets of a message that may wait to be sent.
 const OUTPUT: usize = 64 * 1024;
+/// Messages that are asked for while the one before is sent, if the client has asked for them.
+const READ_AHEAD: usize = 4;
 /// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what we write.
@@ -62,6 +64,7 @@ struct Io {
     logins: Logins,
     maildrop: Option<Maildrop>,
     peer: IpAddr,
+    login_deadline: Instant,
 }
 
 impl Io {
@@ -74,7 +77,10 @@ impl Io {
             plain_allowed: encrypted || loopback,
             mechanisms: mechanisms(&shared, encrypted, loopback).await,
         };
-        let errors = shared.context.config().pop3d.max_errors;
+        let config = shared.context.config();
+        let errors = config.pop3d.max_errors;
+        let login_deadline = Instant::now() + *config.pop3d.login_timeout;
+        drop(config);
         let session = Session::new(
             settings,
             Limits {
@@ -89,6 +95,7 @@ impl Io {
             logins: Logins::new(client),
             maildrop: None,
             peer,
+            login_deadline,
         }
     }
 
@@ -118,17 +125,17 @@ impl Io {
         }
     }
 
-    /// False at the end of input. Silence ends the session without an answer (RFC 1939 §3).
+    /// False at the end of input. Silence ends the session without an answer (RFC 1939 §3), and so
+    /// does a login that takes too long, however busy the client is.
     async fn read(&mut self, stream: &mut NetStream) -> io::Result<bool> {
-        let config = self.shared.context.config();
-        let patience = if self.session.is_authenticated() {
-            config.pop3d.idle_timeout
+        let now = Instant::now();
+        let deadline = if self.session.is_authenticated() {
+            now + *self.shared.context.config().pop3d.idle_timeout
         } else {
-            config.pop3d.login_timeout
+            self.login_deadline
         };
-        drop(config);
         let mut input = [0; INPUT];
-        let read = tokio::time::timeout(*patience, stream.read(&mut input));
+        let read = tokio::time::timeout_at(deadline, stream.read(&mut input));
         let len = tokio::select! {
             () = self.shared.context.shutdown().cancelled() => {
                 self.session.handle_shutdown();
@@ -145,18 +152,20 @@ impl Io {
     }
 
     async fn flush(&mut self, stream: &mut NetStream) -> io::Result<()> {
-        let output = self.session.take_output();
-        if output.is_empty() {
-            return Ok(());
+        loop {
+            let output = self.session.take_output();
+            if output.is_empty() {
+                return Ok(());
+            }
+            let write = async {
+                stream.write_all(&output).await?;
+                stream.flush().await
+            };
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
+            tokio::time::timeout(WRITE_TIMEOUT, write)
+                .await
+                .map_err(late)??;
         }
-        let write = async {
-            stream.write_all(&output).await?;
-            stream.flush().await
-        };
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
-        tokio::time::timeout(WRITE_TIMEOUT, write)
-            .await
-            .map_err(late)?
     }
 
     async fn handle(&mut self, event: Event, stream: &mut NetStream) -> io::Result<()> {
@@ -178,7 +187,10 @@ impl Io {
                 let opened = self.open_maildrop().await;
                 self.session.handle_maildrop(opened);
             }
-            Event::Retrieve { uid, size } => self.retrieve(uid, size, stream).await?,
+            Event::Retrieve { uid, size, top } => {
+                let message = Message { uid, size };
+                self.retrieve(message, top, stream).await?;
+            }
             Event::Commit(uids) => {
                 let done = match self.maildrop.take() {
                     Some(maildrop) => maildrop.delete(&self.shared.mailboxes, &uids).await,
@@ -192,7 +204,7 @@ impl Io {
         Ok(())
     }
 
-    async fn open_maildrop(&mut self) -> Result<(u32, Vec<pop3_proto::Message>), MaildropFailure> {
+    async fn open_maildrop(&mut self) -> Result<(u32, Vec<Message>), MaildropFailure> {
         let login = self
             .logins
             .login
@@ -206,46 +218,50 @@ impl Io {
     }
 
     /// Sends a message as it comes from the store: at most [`OUTPUT`] octets wait.
-    async fn retrieve(&mut self, uid: u32, size: u64, stream: &mut NetStream) -> io::Result<()> {
-        let fetched = match &self.maildrop {
-            Some(maildrop) => maildrop.fetch(&self.shared.fetcher, uid, size).await,
-            None => Err(tonic::Status::internal("no maildrop is open")),
+    async fn retrieve(
+        &mut self,
+        message: Message,
+        top: bool,
+        stream: &mut NetStream,
+    ) -> io::Result<()> {
+        let upcoming = self.session.upcoming(READ_AHEAD);
+        let Some(maildrop) = &mut self.maildrop else {
+            self.session.handle_content_failed();
+            return Ok(());
         };
-        let mut fetched = match fetched {
-            Ok(fetched) => fetched,
+        let fetcher = &self.shared.fetcher;
+        let mut reader = match maildrop.read(fetcher, message, top).await {
+            Ok(reader) => reader,
             Err(status) => {
-                warn!(%status, uid, "cannot read a message");
+                warn!(%status, uid = message.uid, "cannot read a message");
                 self.session.handle_content_failed();
                 return Ok(());
             }
         };
+        maildrop.read_ahead(fetcher, &upcoming).await;
         let mut waiting = 0;
         loop {
-            match fetched.next().await {
-                Some(Ok(Item::Content(content))) => {
-                    if !self.session.handle_content(&content.data) {
-                        // TOP has its lines; the rest is not needed.
-                        self.session.handle_content_end();
-                        return Ok(());
-                    }
-                    waiting += content.data.len();
-                    if waiting >= OUTPUT {
-                        self.flush(stream).await?;
-                        waiting = 0;
-                    }
-                    if content.last {
-                        self.session.handle_content_end();
-                        return Ok(());
-                    }
-                }
-                Some(Ok(Item::Summary(_))) => {}
-                end => {
-                    debug!(?end, uid, "a message ended early");
+            let data = match reader.next(&self.shared.fetcher).await {
+                Ok(Some(data)) => data,
+                Ok(None) => break,
+                Err(status) => {
+                    warn!(%status, uid = message.uid, "a message ended early");
                     self.session.handle_content_failed();
                     return Ok(());
                 }
+            };
+            if !self.session.handle_content(&data) {
+                // TOP has its lines; the rest is not needed.
+                break;
+            }
+            waiting += data.len();
+            if waiting >= OUTPUT {
+                self.flush(stream).await?;
+                waiting = 0;
             }
         }
+        self.session.handle_content_end();
+        Ok(())
     }
 
     /// The answer to STLS is out already.

@@ -53,8 +53,14 @@ fn talk<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (String, Vec<String>)
     let mut output = session.take_output();
     for piece in pieces {
         session.handle_input(piece);
-        answer(&mut session, &mut log);
-        output.extend(session.take_output());
+        loop {
+            answer(&mut session, &mut log);
+            let more = session.take_output();
+            if more.is_empty() {
+                break;
+            }
+            output.extend(more);
+        }
     }
     (String::from_utf8(output).unwrap(), log)
 }
@@ -174,6 +180,61 @@ fn a_message_that_cannot_be_read_is_told() {
         output.starts_with("-ERR [SYS/TEMP]") && output.ends_with("+OK\r\n"),
         "{output}"
     );
+}
+
+#[test]
+fn pipelined_listings_wait_for_room() {
+    let settings = Settings {
+        plain_allowed: true,
+        ..Settings::default()
+    };
+    let mut session = Session::new(settings, Limits::default());
+    session.handle_input(LOGIN.as_bytes());
+    assert!(matches!(
+        session.poll_event(),
+        Some(Event::Authenticate { .. })
+    ));
+    session.handle_auth(AuthAnswer::Success(None));
+    assert_eq!(session.poll_event(), Some(Event::OpenMaildrop));
+    let messages = (1..=50_000).map(|uid| Message { uid, size: 1000 });
+    session.handle_maildrop(Ok((1, messages.collect())));
+    session.take_output();
+    session.handle_input("LIST\r\n".repeat(100).as_bytes());
+    let mut listings = 0;
+    loop {
+        let output = session.take_output();
+        if output.is_empty() {
+            break;
+        }
+        assert!(output.len() < 1_000_000, "{}", output.len());
+        listings += 1;
+    }
+    assert_eq!(listings, 100);
+    session.handle_input(b"NOOP\r\n");
+    assert_eq!(session.take_output(), b"+OK\r\n");
+}
+
+#[test]
+fn pipelined_retrievals_are_known_ahead() {
+    let mut session = session();
+    session.handle_input(LOGIN.as_bytes());
+    answer(&mut session, &mut Vec::new());
+    session.handle_input(b"RETR 1\r\nRETR 3\r\nRETR 2\r\nDELE 1\r\nRETR 1\r\n");
+    let event = session.poll_event();
+    assert!(matches!(
+        event,
+        Some(Event::Retrieve {
+            uid: 4,
+            top: false,
+            ..
+        })
+    ));
+    let uids = |most| {
+        let messages = session.upcoming(most).into_iter();
+        messages.map(|message| message.uid).collect::<Vec<_>>()
+    };
+    assert_eq!(uids(9), [9, 7]);
+    assert_eq!(uids(1), [9]);
 }
 
 proptest! {

@@ -103,7 +103,29 @@ impl Session {
         self.event = Some(Event::Retrieve {
             uid: message.uid,
             size: message.size,
+            top: top.is_some(),
         });
+    }
+
+    /// The messages that pipelined RETRs behind this one ask for, as far as they have come, so that
+    /// the shell can read ahead.
+    pub fn upcoming(&self, most: usize) -> Vec<Message> {
+        let State::Retrieving(maildrop, ..) = &self.state else {
+            return Vec::new();
+        };
+        let lines = self.input.split_inclusive(|byte| *byte == b'\n');
+        lines
+            .take(most)
+            .map_while(|line| {
+                let line = line.strip_suffix(b"\n")?;
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                match Command::parse(line) {
+                    Ok(Command::Retr(number)) => maildrop.message(number),
+                    _ => None,
+                }
+            })
+            .map(|(_, message)| message)
+            .collect()
     }
 
     /// A piece of the message that [`Event::Retrieve`] asked for. False: no more is wanted.
