@@ -11,7 +11,7 @@ use testkit::{Daemon, Suite, wait_until};
 
 use crate::support::{User, inbox, message, new_user, submission, transaction};
 
-/// So many rounds of all daemons.
+/// So many rounds of all daemons, unless `CORREO_KILL_ROUNDS` says another number.
 const ROUNDS: usize = 8;
 const SENDERS: usize = 4;
 
@@ -113,7 +113,11 @@ fn kill_in_turn(suite: &Suite, accepted: &Mutex<HashSet<String>>) -> Result<()> 
             .unwrap_or_else(PoisonError::into_inner)
             .len()
     };
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("CORREO_KILL_ROUNDS").ok();
+    let rounds = rounds
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(ROUNDS);
+    for round in 0..rounds {
         for (place, daemon) in Daemon::ALL.into_iter().enumerate() {
             // Mail flows before each kill; the moment is another one each time.
             let before = count();
