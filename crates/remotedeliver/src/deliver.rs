@@ -1,5 +1,7 @@
 //! One message to one destination: which connection, which server, which outcome.
 
+use std::time::Instant;
+
 use arc_swap::ArcSwap;
 use mail_types::{Action, EnhancedCode, Outcome};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::live::Live;
 use crate::pool::{Place, Pool};
 use crate::route::{self, Candidate};
+use crate::unreachable::Unreachable;
 
 /// Delivers messages. Shared by all tasks.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(crate) struct Deliverer {
     pub(crate) live: ArcSwap<Live>,
     pub(crate) pool: Pool,
     pub(crate) ledger: Ledger,
+    pub(crate) unreachable: Unreachable,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -111,13 +115,14 @@ impl Deliverer {
     /// Tries the destination's servers one after another, until one is ready for a message.
     async fn connect(&self, live: &Live, destination: &Destination) -> Ready {
         let found = route::find(destination, &live.dns, &live.own, live.smtp_port).await;
-        let candidates = match found {
+        let mut candidates = match found {
             Ok(candidates) => candidates,
             Err(outcome) => {
                 let down = outcome.action == Action::Delayed;
                 return Ready::Undeliverable { outcome, down };
             }
         };
+        self.unreachable.put_last(&mut candidates, Instant::now());
         let mut last = None;
         for candidate in &candidates {
             match self.open(live, destination, candidate).await {
@@ -139,6 +144,12 @@ impl Deliverer {
     ) -> Result<Connection, Outcome> {
         let plan = live.plan(destination, candidate)?;
         let opened = live.opener.open(candidate, &plan).await;
+        match &opened {
+            Err(OpenError::Connect(..)) => {
+                self.unreachable.note(candidate.address, Instant::now());
+            }
+            _ => self.unreachable.forget(candidate.address),
+        }
         let connection = opened.map_err(|error: OpenError| {
             metrics::counter!("correo_remote_connections_failed_total").increment(1);
             tracing::debug!(%destination, host = %candidate, %error, "no session");

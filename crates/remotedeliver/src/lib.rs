@@ -14,6 +14,7 @@ mod pool;
 mod route;
 mod stream;
 mod tls;
+mod unreachable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::deliver::Deliverer;
 use crate::ledger::Ledger;
 use crate::live::Live;
 use crate::pool::Pool;
+use crate::unreachable::Unreachable;
 
 /// How often connections that have been idle for too long are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -45,6 +47,7 @@ impl Remote {
             live: ArcSwap::from_pointee(Live::new(config)?),
             pool: Pool::new(remote.max_connections, remote.destination_connections),
             ledger: Ledger::new(remote.remembered),
+            unreachable: Unreachable::default(),
             tracker,
         })))
     }

@@ -71,7 +71,7 @@ impl Queue {
         });
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("queue-agent.sock")
     }
 
