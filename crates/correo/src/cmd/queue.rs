@@ -92,7 +92,7 @@ async fn list(
     }
     match messages {
         0 => out.say("the queue is empty, or holds nothing like that"),
-        _ => out.say(format!("{messages} messages, {}", size(octets))),
+        _ => out.say(format!("{}, {}", number(messages), size(octets))),
     }
 }
 
@@ -137,7 +137,8 @@ async fn count(admin: &mut Admin, selector: pb::Selector, out: Output) -> Result
     let all = total(&counts);
     out.both(
         format!(
-            "{all} messages, {}: {incoming} incoming, {active} active, {deferred} deferred, {held} held",
+            "{}, {}: {incoming} incoming, {active} active, {deferred} deferred, {held} held",
+            number(all),
             size(bytes)
         ),
         &json!({
@@ -168,8 +169,8 @@ async fn drop_messages(
     if !yes && !selection.by_id {
         let counts = counted(admin, selection.selector.clone()).await?;
         let question = format!(
-            "Remove {} messages ({}) without telling their senders?",
-            total(&counts),
+            "Remove {} ({}) without telling who sent that?",
+            number(total(&counts)),
             size(counts.bytes)
         );
         if !confirm(&question)? {
@@ -199,13 +200,20 @@ async fn change(
         .collect();
     let names: Vec<String> = strangers.iter().map(ToString::to_string).collect();
     out.both(
-        format!("{} messages {done}", response.changed),
+        format!("{} {done}", number(response.changed)),
         &json!({ "changed": response.changed, "unknown": names }),
     )?;
     if strangers.is_empty() {
         Ok(())
     } else {
         Err(unknown(&strangers))
+    }
+}
+
+fn number(messages: u64) -> String {
+    match messages {
+        1 => "1 message".to_owned(),
+        _ => format!("{messages} messages"),
     }
 }
 
