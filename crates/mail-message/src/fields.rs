@@ -4,13 +4,16 @@ use crate::header::HeaderFields;
 ///
 /// They are what Thunderbird, Outlook, Apple Mail, K-9, Roundcube, mutt and mbsync name in
 /// `BODY.PEEK[HEADER.FIELDS (…)]`. [`crate::Summary::common_fields`] keeps them beside the index,
-/// so that a listing reads no message. Adding a name needs the summaries to be made anew.
+/// so that a listing reads no message. `Received` is not among them: it would be most of the
+/// index, and hardly anybody asks. Adding a name needs the summaries to be made anew.
 pub const COMMON_FIELDS: &[&str] = &[
     "bcc",
     "cc",
+    "content-description",
     "content-transfer-encoding",
     "content-type",
     "date",
+    "delivered-to",
     "disposition-notification-to",
     "from",
     "importance",
@@ -18,6 +21,7 @@ pub const COMMON_FIELDS: &[&str] = &[
     "lines",
     "list-id",
     "list-post",
+    "list-subscribe",
     "list-unsubscribe",
     "mail-followup-to",
     "mail-reply-to",
@@ -26,17 +30,19 @@ pub const COMMON_FIELDS: &[&str] = &[
     "newsgroups",
     "precedence",
     "priority",
-    "received",
     "references",
     "reply-to",
     "return-path",
     "sender",
+    "sensitivity",
     "subject",
     "to",
     "x-draft-info",
     "x-identity",
     "x-identity-key",
+    "x-k9mail-identity",
     "x-label",
+    "x-original-to",
     "x-priority",
     "x-spam-flag",
     "x-spam-status",
