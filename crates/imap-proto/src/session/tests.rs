@@ -1,0 +1,161 @@
+use super::*;
+use proptest::prelude::*;
+
+fn limits() -> Limits {
+    Limits {
+        command: 4000,
+        command_before_login: 1000,
+        message: 5000,
+        discard: 9000,
+        ..Limits::default()
+    }
+}
+
+/// All events and answers, the input cut into pieces. A shell that does what it is asked to.
+fn talk<'a>(state: State, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, String) {
+    let mut session = Session::new(limits());
+    session.set_state(state);
+    let mut out = Vec::new();
+    let mut log: Vec<String> = Vec::new();
+    for piece in pieces {
+        session.handle_input(piece);
+        while let Some(event) = session.poll_event(&mut out) {
+            match &event {
+                Event::Command(_, Command::Idle) => session.expect_done(),
+                Event::Command(_, Command::Authenticate { .. }) => session.expect_auth(),
+                Event::Command(_, Command::StartTls) => session.handle_tls(),
+                _ => {}
+            }
+            let text = match &event {
+                // Where a message is cut depends on the input's cuts.
+                Event::AppendData(data) => match log.last_mut() {
+                    Some(last) if last.starts_with("data") => {
+                        last.push_str(&String::from_utf8_lossy(data));
+                        continue;
+                    }
+                    _ => format!("data {}", String::from_utf8_lossy(data)),
+                },
+                other => format!("{other:?}"),
+            };
+            log.push(text);
+        }
+        assert!(session.buffer.len() <= 4000 + piece.len());
+        assert!(session.command.len() <= 4000 + piece.len());
+    }
+    (log, String::from_utf8_lossy(&out).into_owned())
+}
+
+fn both_ways(state: State, input: &str) -> (Vec<String>, String) {
+    let whole = talk(state, [input.as_bytes()]);
+    assert_eq!(talk(state, input.as_bytes().chunks(1)), whole);
+    assert_eq!(talk(state, input.as_bytes().chunks(5)), whole);
+    whole
+}
+
+#[test]
+fn commands_and_literals() {
+    let (events, out) = both_ways(
+        State::NotAuthenticated,
+        "a1 LOGIN {3}\r\nana {6+}\r\nsecret\r\na2 NOOP\r\n",
+    );
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert!(events[0].contains("Login") && !events[0].contains("secret"));
+    assert_eq!(out, "+ go on\r\n");
+}
+
+#[test]
+fn wrong_commands_are_answered_with_their_tag() {
+    let (events, out) = both_ways(
+        State::NotAuthenticated,
+        "a XYZ\r\n\r\nb SELECT x\r\n* NOOP\r\n",
+    );
+    assert_eq!(events, Vec::<String>::new());
+    assert_eq!(
+        out,
+        "a BAD unknown command\r\n* BAD expected a tag and a command\r\n\
+         b BAD SELECT is not possible now\r\n* BAD expected a tag and a command\r\n"
+    );
+    let (events, out) = both_ways(State::Authenticated, &"x\r\n".repeat(30));
+    assert_eq!(events, ["Close(BadCommands)"]);
+    assert!(out.ends_with("* BYE too many wrong commands\r\n"));
+}
+
+#[test]
+fn append_streams_its_message() {
+    let (events, out) = both_ways(
+        State::Selected,
+        "a APPEND x (\\Seen) {5}\r\nab\r\nc\r\nb NOOP\r\n",
+    );
+    assert!(events[0].starts_with("AppendBegin"), "{events:?}");
+    assert_eq!(
+        events[1..3],
+        ["data ab\r\nc".to_owned(), "AppendEnd".to_owned()]
+    );
+    assert!(events[3].contains("Noop"));
+    assert_eq!(out, "+ go on\r\n");
+    let (events, out) = both_ways(State::Selected, "a APPEND x {1+}\r\nz junk\r\nb NOOP\r\n");
+    assert_eq!(events[2], "AppendFailed");
+    assert!(out.starts_with("a BAD ") && events[3].contains("Noop"));
+}
+
+#[test]
+fn literals_that_are_too_large_are_not_read() {
+    let (events, out) = both_ways(State::Selected, "a APPEND x {6000}\r\nb NOOP\r\n");
+    assert!(
+        events[0].contains("Noop") && out.starts_with("a NO [TOOBIG]"),
+        "{out}"
+    );
+    let unasked = format!("a APPEND x {{6000+}}\r\n{}\r\nb NOOP\r\n", "y".repeat(6000));
+    let (events, out) = both_ways(State::Selected, &unasked);
+    assert!(
+        events.len() == 1 && events[0].contains("Noop"),
+        "{events:?}"
+    );
+    assert!(out.starts_with("a NO [TOOBIG]"));
+    let (events, out) = both_ways(State::Selected, "a APPEND x {99999999+}\r\n");
+    assert_eq!(events, ["Close(TooMuch)"]);
+    assert!(out.ends_with("* BYE the literal is far too large\r\n"));
+    let (_, out) = both_ways(State::NotAuthenticated, "a LOGIN {2000}\r\n");
+    assert!(out.starts_with("a NO [TOOBIG]"));
+    let (_, out) = talk(State::Selected, "x".repeat(100_000).as_bytes().chunks(100));
+    assert_eq!(out.matches("too long").count(), 1);
+}
+
+#[test]
+fn idle_and_authenticate_take_lines_of_their_own() {
+    let (events, _) = both_ways(State::Selected, "a IDLE\r\ndone\r\nb NOOP\r\n");
+    assert_eq!(events[1], "IdleDone");
+    let (events, _) = both_ways(
+        State::NotAuthenticated,
+        "a AUTHENTICATE PLAIN\r\nAGEAYg==\r\nb NOOP\r\n",
+    );
+    assert!(events[1].starts_with("AuthResponse"), "{events:?}");
+    let (events, _) = both_ways(State::NotAuthenticated, "a AUTHENTICATE PLAIN\r\n*\r\n");
+    assert_eq!(events[1], "AuthCancelled");
+}
+
+#[test]
+fn what_came_before_tls_is_forgotten() {
+    let (events, out) = talk(
+        State::NotAuthenticated,
+        [b"a STARTTLS\r\nb LOGIN x y\r\n".as_slice()],
+    );
+    assert_eq!(events.len(), 1);
+    assert_eq!(out, "");
+}
+
+proptest! {
+    #[test]
+    fn any_octets_do_no_harm(pieces: Vec<Vec<u8>>) {
+        talk(State::Selected, pieces.iter().map(Vec::as_slice));
+    }
+
+    #[test]
+    fn any_commands_are_the_same_in_pieces(words in proptest::collection::vec(
+        "(a NOOP|b APPEND x|c SEARCH|d FETCH 1|e IDLE|DONE|f|\\*)( \\{[0-9]{1,4}\\+?\\})?\r\n", 0..12,
+    )) {
+        let text = words.concat();
+        let whole = talk(State::Selected, [text.as_bytes()]);
+        prop_assert_eq!(talk(State::Selected, text.as_bytes().chunks(3)), whole);
+    }
+}
