@@ -177,7 +177,8 @@ impl Connection {
         if !self.out.is_empty() || self.unflushed {
             match self.poll_send(cx) {
                 Poll::Ready(result) => {
-                    self.out.clear();
+                    // A connection that waits is not to keep the last message's memory.
+                    self.out = Vec::new();
                     self.written = 0;
                     self.unflushed = false;
                     self.write_failed |= result.is_err();

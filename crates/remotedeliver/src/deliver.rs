@@ -50,7 +50,10 @@ impl Deliverer {
     /// queued's again.
     pub(crate) async fn deliver(&self, job: &Job, stop: &CancellationToken) -> Option<Delivery> {
         let claim = stop
-            .run_until_cancelled(self.ledger.claim(job.queue_id, &job.indices))
+            .run_until_cancelled(
+                self.ledger
+                    .claim(job.queue_id, job.accepted_at, &job.indices),
+            )
             .await?;
         let mut outcomes = claim.known();
         let open: Vec<usize> = places_where(&outcomes, Option::is_none);

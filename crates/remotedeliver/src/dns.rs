@@ -10,7 +10,8 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
-use hickory_resolver::{Resolver, TokioResolver};
+use hickory_resolver::{Resolver, ResolverBuilder, TokioResolver};
+use tracing::warn;
 
 /// Answers that are kept, by the number of records' sets: some MiB.
 const CACHE_SIZE: u64 = 10_000;
@@ -57,11 +58,13 @@ pub(crate) enum DnsError {
 impl Dns {
     pub(crate) fn new(settings: &DnsSettings) -> anyhow::Result<Self> {
         let mut builder = if settings.name_servers.is_empty() {
-            TokioResolver::builder_tokio()?
+            TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                // As resolver(5) has it: without that file, this machine's own name server.
+                warn!(%error, "cannot use /etc/resolv.conf, asking 127.0.0.1");
+                asking(&[SocketAddr::from(([127, 0, 0, 1], 53))])
+            })
         } else {
-            let servers = settings.name_servers.iter().map(|at| name_server(*at));
-            let config = ResolverConfig::from_name_servers(servers.collect());
-            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+            asking(&settings.name_servers)
         };
         tune(builder.options_mut(), settings.timeout);
         Ok(Self {
@@ -126,6 +129,12 @@ impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dns").finish_non_exhaustive()
     }
+}
+
+fn asking(servers: &[SocketAddr]) -> ResolverBuilder<TokioRuntimeProvider> {
+    let servers = servers.iter().map(|at| name_server(*at));
+    let config = ResolverConfig::from_name_servers(servers.collect());
+    Resolver::builder_with_config(config, TokioRuntimeProvider::default())
 }
 
 fn tune(options: &mut ResolverOpts, timeout: Duration) {

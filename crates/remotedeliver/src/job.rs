@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) envelope: Envelope,
     pub(crate) content: Content,
     pub(crate) attempt: u32,
+    /// Unix time in milliseconds.
+    pub(crate) accepted_at: u64,
 }
 
 impl Job {
@@ -72,6 +74,7 @@ impl Job {
             envelope,
             content,
             attempt: task.attempt,
+            accepted_at: task.accepted_at,
         })
     }
 

@@ -9,8 +9,9 @@ use lru::LruCache;
 use mail_types::{Action, Outcome, QueueId};
 use tokio::sync::Notify;
 
-/// A recipient of a message: queued's idempotency key.
-type Key = (QueueId, u32);
+/// A recipient of a message: queued's idempotency key, and when the message was accepted, since a
+/// queue that is made anew may begin its ids anew.
+type Key = (QueueId, u64, u32);
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -45,8 +46,16 @@ impl Ledger {
     }
 
     /// Waits until nobody else serves any of them.
-    pub(crate) async fn claim(&self, message: QueueId, indices: &[u32]) -> Claim<'_> {
-        let keys: Vec<Key> = indices.iter().map(|index| (message, *index)).collect();
+    pub(crate) async fn claim(
+        &self,
+        message: QueueId,
+        accepted_at: u64,
+        indices: &[u32],
+    ) -> Claim<'_> {
+        let keys: Vec<Key> = indices
+            .iter()
+            .map(|index| (message, accepted_at, *index))
+            .collect();
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
@@ -122,19 +131,21 @@ mod tests {
     async fn a_recipient_is_served_by_one_and_once() {
         let ledger = Ledger::new(10);
         let message = QueueId::from(7);
-        let first = ledger.claim(message, &[0, 1]).await;
+        let first = ledger.claim(message, 5, &[0, 1]).await;
         // Another recipient is another matter.
-        drop(ledger.claim(message, &[2]).await);
+        drop(ledger.claim(message, 5, &[2]).await);
         assert_eq!(first.known(), [None, None]);
         {
-            let second = ledger.claim(message, &[1]);
+            let second = ledger.claim(message, 5, &[1]);
             tokio::pin!(second);
             assert!(futures_util::poll!(&mut second).is_pending());
             first.note(&[Outcome::local(EnhancedCode::NO_ANSWER, "no"), relayed()]);
             drop(first);
             assert_eq!(second.await.known(), [Some(relayed())]);
         }
+        // Another message of the same number.
+        assert_eq!(ledger.claim(message, 6, &[1]).await.known(), [None]);
         // What failed may be tried again.
-        assert_eq!(ledger.claim(message, &[0]).await.known(), [None]);
+        assert_eq!(ledger.claim(message, 5, &[0]).await.known(), [None]);
     }
 }

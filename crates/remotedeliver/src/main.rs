@@ -44,21 +44,11 @@ async fn start(context: Context) -> anyhow::Result<()> {
     let remote = Remote::new(&config, context.tracker().clone())?;
     follow_config(&context, remote.clone());
     let channel = context.channel(&config.rpc.queue_agent.parse::<Endpoint>()?)?;
-    context.ready().await;
+    // On the tracker: the daemon's end waits, within server.grace, for what is in its transaction.
     let shutdown = context.shutdown().clone();
-    let serving = remote.serve(&config, channel, shutdown.clone());
-    tokio::pin!(serving);
-    tokio::select! {
-        () = &mut serving => return Ok(()),
-        () = shutdown.cancelled() => {}
-    }
-    // The daemon's end is not to wait longer than that for what is in its transaction.
-    if tokio::time::timeout(*config.server.grace, serving)
-        .await
-        .is_err()
-    {
-        error!("deliveries did not end within server.grace");
-    }
+    context.spawn(async move { remote.serve(&config, channel, shutdown).await });
+    context.ready().await;
+    context.shutdown().cancelled().await;
     Ok(())
 }
 

@@ -59,6 +59,17 @@ async fn broken_tls_means_clear_text_unless_tls_is_required() {
     assert!(!first.mails()[0].encrypted);
     bench.stop().await;
 
+    let shy = Manner {
+        tls: Some(certificate("mx.test").0),
+        shy_tls: true,
+        ..Manner::default()
+    };
+    let (shy, config) = sink(shy).await;
+    let mut bench = Bench::start(config, zone()).await;
+    assert_eq!(bench.deliver(&["a@x.test"]).await.0, [TAKEN]);
+    assert!(!shy.mails()[0].encrypted);
+    bench.stop().await;
+
     let (second, mut config) = sink(broken()).await;
     config.remotedeliver.tls_required = vec!["x.test".into()];
     let mut bench = Bench::start(config, zone()).await;

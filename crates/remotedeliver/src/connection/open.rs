@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mail_types::{Domain, EnhancedCode, Outcome, StatusClass};
 use rustls_pki_types::ServerName;
-use smtp_proto::client::{Event, Failure, Opening, Session, Settings, TlsPolicy};
+use smtp_proto::client::{Cause, Event, Failure, Opening, Session, Settings, Stage, TlsPolicy};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -170,6 +170,15 @@ impl Opener {
                             connection.session.handle_auth(Instant::now(), step);
                         }
                     }
+                    // In TLS 1.3 the server's objection may come only now.
+                    Event::Closed(Some(failure))
+                        if failure.stage == Stage::Hello
+                            && failure.cause == Cause::Lost
+                            && connection.session.is_encrypted() =>
+                    {
+                        let error = io::Error::other("closed behind the handshake");
+                        return Err(OpenError::Tls(connection.candidate.clone(), error));
+                    }
                     Event::Closed(Some(failure)) => {
                         return Err(OpenError::Session(connection.candidate.clone(), failure));
                     }
@@ -228,8 +237,8 @@ fn server_name(host: &Domain, address: SocketAddr) -> io::Result<ServerName<'sta
 
 fn login_failed(candidate: &Candidate) -> OpenError {
     let failure = Failure {
-        stage: smtp_proto::client::Stage::Auth,
-        cause: smtp_proto::client::Cause::AuthCancelled,
+        stage: Stage::Auth,
+        cause: Cause::AuthCancelled,
     };
     OpenError::Session(candidate.clone(), failure)
 }

@@ -22,6 +22,8 @@ pub struct Manner {
     pub implicit_tls: bool,
     /// Instead of a handshake, noise.
     pub broken_tls: bool,
+    /// Closes the connection as soon as the handshake is done.
+    pub shy_tls: bool,
     /// The password of "relay".
     pub password: Option<String>,
     /// Recipients that it takes in one transaction.
@@ -42,6 +44,7 @@ impl Default for Manner {
             tls: None,
             implicit_tls: false,
             broken_tls: false,
+            shy_tls: false,
             password: None,
             max_recipients: usize::MAX,
             hang_up_after: usize::MAX,
@@ -118,6 +121,9 @@ impl Sink {
                 return stream.write_all(b"noise, and no TLS at all\r\n").await;
             }
             let stream = manner.tls.as_ref().unwrap().accept(stream).await?;
+            if manner.shy_tls {
+                return Ok(());
+            }
             Talk::new(BufReader::new(stream), self, true).run().await?;
         }
         Ok(())
