@@ -493,7 +493,9 @@ impl Session {
         if !self.settings.mechanisms.is_empty() {
             let _ = write!(text, "SASL {}\r\n", self.settings.mechanisms.join(" "));
         }
-        if self.settings.tls_available && !self.settings.encrypted {
+        // RFC 2595 §8: in the authorization state only.
+        let before_login = matches!(self.state, State::Authorization { .. });
+        if before_login && self.settings.tls_available && !self.settings.encrypted {
             text.push_str("STLS\r\n");
         }
         text.push_str("IMPLEMENTATION Correo\r\n.");
