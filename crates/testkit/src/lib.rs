@@ -19,6 +19,6 @@ pub use netns::{Host, Network};
 pub use ports::Ports;
 pub use postfix::Postfix;
 pub use process::Process;
-pub use suite::{Daemon, Suite, SuiteBuilder};
+pub use suite::{Daemon, Suite, SuiteBuilder, correo};
 pub use tool::{Output, Tool, has_root, have};
 pub use wait::{PATIENCE, wait_until};

@@ -409,6 +409,11 @@ impl Suite {
     }
 }
 
+/// `correo` without a home.
+pub fn correo() -> Tool {
+    Tool::new(program("correo"))
+}
+
 /// A program of ours: in `CORREO_BIN_DIR`, or beside the running test's folder `deps`.
 fn program(name: &str) -> PathBuf {
     if let Some(folder) = std::env::var_os("CORREO_BIN_DIR") {

@@ -23,3 +23,4 @@ mod secrets;
 mod shutdown;
 mod telnet;
 mod two_domains;
+mod up;
