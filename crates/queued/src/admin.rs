@@ -65,7 +65,7 @@ impl QueueAdminService for Admin {
         let (Some(message), Some(Some(known))) = (message, known.first()) else {
             return Ok(Response::new(pb::ShowResponse::default()));
         };
-        let lifetime = self.0.settings.lifetime.as_millis();
+        let lifetime = self.0.settings().lifetime.as_millis();
         let lifetime = u64::try_from(lifetime).unwrap_or(u64::MAX);
         Ok(Response::new(pb::ShowResponse {
             origin: Some(convert::origin_to_pb(&message.envelope.origin)),

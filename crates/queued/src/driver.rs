@@ -1,6 +1,7 @@
 //! Runs the scheduler: brings it what happens and does what it wants.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mail_rpc::pb::queue::v1 as pb;
@@ -16,6 +17,7 @@ use crate::router::Resolved;
 use crate::scheduler::{
     Accepted, Action, AgentId, Counts, Lane, Loaded, Report, Scheduler, State, Then, Ticket, Verb,
 };
+use crate::settings::Settings;
 use crate::{read, report};
 
 /// What happens.
@@ -30,13 +32,14 @@ pub(crate) enum Event {
         messages: mpsc::Sender<Result<pb::QueueMessage, Status>>,
         reply: oneshot::Sender<AgentId>,
     },
-    Change(Verb, Vec<QueueId>, std::sync::Arc<Ticket>),
+    Change(Verb, Vec<QueueId>, Arc<Ticket>),
     Committed(Result<Vec<Then>, StoreError>),
     Count(oneshot::Sender<Counts>),
     Detach(AgentId),
     Loaded(Vec<(QueueId, Loaded)>),
     Reported(Report),
     Resolved(u64, Resolved),
+    Settings(Arc<Settings>),
     States(Vec<QueueId>, oneshot::Sender<Vec<Option<Known>>>),
     TaskReport {
         agent: AgentId,
@@ -67,7 +70,7 @@ struct Driver {
 /// Runs until the queue is drained or the store fails.
 pub(crate) async fn run(queue: Queue, mut events: mpsc::UnboundedReceiver<Event>) {
     let mut driver = Driver {
-        scheduler: Scheduler::new(queue.settings.clone()),
+        scheduler: Scheduler::new(queue.settings()),
         queue,
         agents: HashMap::new(),
         commits: 0,
@@ -193,6 +196,7 @@ impl Driver {
             }
             Event::Reported(report) => self.scheduler.reported(now, report),
             Event::Resolved(task, resolved) => self.scheduler.resolved(now, task, resolved),
+            Event::Settings(settings) => self.scheduler.configure(now, settings),
             Event::States(ids, reply) => {
                 let states = ids.into_iter().map(|id| self.scheduler.state(now, id));
                 drop(reply.send(states.collect()));

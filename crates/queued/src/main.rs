@@ -32,6 +32,7 @@ use mail_rpc::transport::Endpoint;
 use queue_store::{SledOptions, SledStore};
 use queued::clock::Clock;
 use queued::queue::Queue;
+use tracing::error;
 
 /// Peer daemons have users of their own; they are in the socket's group.
 const PEERS: u32 = 0o660;
@@ -76,10 +77,28 @@ async fn run(context: Context) -> anyhow::Result<()> {
             .serve_grpc(&endpoint(socket)?, PEERS, routes)
             .await?;
     }
+    context.spawn(follow_configuration(context.clone(), queue.clone()));
     context.ready().await;
     queue.drained().await;
     match queue.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
+    }
+}
+
+/// Takes what SIGHUP changed. Where the queue is, its sockets and its memory stay as they are.
+async fn follow_configuration(context: Context, queue: Queue) {
+    let mut changes = context.config_changes();
+    loop {
+        tokio::select! {
+            () = context.shutdown().cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                return;
+            },
+        }
+        match queued::settings(&context.config()) {
+            Ok(settings) => queue.configure(settings),
+            Err(error) => error!(%error, "the old settings of the queue stay"),
+        }
     }
 }

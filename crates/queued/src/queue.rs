@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use mail_rpc::pb::queue::v1::delivery_agent_service_server::DeliveryAgentServiceServer;
 use mail_rpc::pb::queue::v1::queue_admin_service_server::QueueAdminServiceServer;
 use mail_rpc::pb::queue::v1::submission_service_server::SubmissionServiceServer;
-use queue_store::{Committer, QueueStore, StoreError};
+use queue_store::{CHUNK_SIZE, Committer, QueueStore, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +26,7 @@ pub struct Queue(Arc<Parts>);
 
 /// What the parts of a queue share.
 pub struct Parts {
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     pub(crate) store: Arc<dyn QueueStore>,
     pub(crate) committer: Committer,
     pub(crate) router: Router,
@@ -35,6 +36,8 @@ pub struct Parts {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     /// Octets of mail that is coming in.
     pub(crate) incoming: Arc<Semaphore>,
+    /// How many there are in all; no message may ask for more.
+    pub(crate) incoming_total: u32,
     pub(crate) shutdown: CancellationToken,
     /// Cancelled when what was in the store is in the schedule.
     pub(crate) restored: CancellationToken,
@@ -68,10 +71,13 @@ impl Queue {
         shutdown: CancellationToken,
         tracker: TaskTracker,
     ) -> std::io::Result<Self> {
-        let settings = Arc::new(settings);
+        // One large message must fit, whatever is configured.
+        let incoming = settings.incoming_memory.max(4 * CHUNK_SIZE);
+        let incoming = incoming.min(Semaphore::MAX_PERMITS);
+        let incoming_total = u32::try_from(incoming).unwrap_or(u32::MAX);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
         let committer = Committer::start(store.clone())?;
         let (events, queue) = mpsc::unbounded_channel();
-        let incoming = settings.incoming_memory.min(Semaphore::MAX_PERMITS);
         let parts = Parts {
             router: Router::new(directory, settings.clone()),
             settings,
@@ -79,7 +85,8 @@ impl Queue {
             committer,
             clock: Clock::start(),
             events,
-            incoming: Arc::new(Semaphore::new(incoming)),
+            incoming: Arc::new(Semaphore::new(incoming_total as usize)),
+            incoming_total,
             shutdown,
             restored: CancellationToken::new(),
             drained: CancellationToken::new(),
@@ -89,6 +96,18 @@ impl Queue {
         let driven = started.clone();
         started.tracker.spawn(driver::run(driven, queue));
         Ok(started)
+    }
+
+    /// Changes the settings. Memory for mail that comes in stays as it was at the start.
+    pub fn configure(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        self.settings.store(settings.clone());
+        self.tell(Event::Settings(settings));
+    }
+
+    /// The settings as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// Why the process must end, if it must.

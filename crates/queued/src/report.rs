@@ -20,7 +20,7 @@ use crate::scheduler::{Report, ReportRequest};
 pub(crate) async fn write(queue: Queue, request: ReportRequest) {
     let about = request.message.id;
     let store = queue.store.clone();
-    let settings = queue.settings.clone();
+    let settings = queue.settings();
     let now = queue.clock.now().wall;
     let rendering = tokio::task::spawn_blocking(move || {
         let id = store.new_id()?;

@@ -4,11 +4,14 @@
 mod expand;
 mod explain;
 mod resolution;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use mail_rpc::directory::{Directory, Resolution};
 use mail_types::EmailAddress;
 use queue_store::Message;
@@ -43,7 +46,7 @@ impl Resolve for Directory {
 #[derive(Clone)]
 pub struct Router {
     directory: Arc<dyn Resolve>,
-    settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
 }
 
 impl std::fmt::Debug for Router {
@@ -54,11 +57,15 @@ impl std::fmt::Debug for Router {
 
 impl Router {
     /// A router that asks this directory.
-    pub fn new(directory: Arc<dyn Resolve>, settings: Arc<Settings>) -> Self {
+    pub fn new(directory: Arc<dyn Resolve>, settings: Arc<ArcSwap<Settings>>) -> Self {
         Self {
             directory,
             settings,
         }
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// What becomes of the recipients that have no way yet. Nothing is changed.

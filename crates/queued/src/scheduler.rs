@@ -125,6 +125,22 @@ impl Scheduler {
         }
     }
 
+    /// Changes the settings. Waits that have begun stay as they are.
+    pub fn configure(&mut self, now: Now, settings: Arc<Settings>) {
+        for (id, dest) in &mut self.dests {
+            dest.limit = match *id {
+                ROUTER => settings.routing_limit,
+                LOCAL => settings.local_limit,
+                _ => settings.destination_limit,
+            };
+        }
+        self.settings = settings;
+        let ids: Vec<DestId> = self.dests.keys().copied().collect();
+        for id in ids {
+            self.line_up(now, id);
+        }
+    }
+
     /// A message is on disk and starts its way.
     pub fn accept(&mut self, now: Now, accepted: Accepted) {
         let id = accepted.id();

@@ -34,7 +34,7 @@ impl SubmissionService for Submission {
         &self,
         request: Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Self::SubmitStream>, Status> {
-        let (responses, receiver) = mpsc::channel(self.0.settings.stream_window.max(1));
+        let (responses, receiver) = mpsc::channel(self.0.settings().stream_window.max(1));
         let queue = self.0.clone();
         let intake = intake::run(queue, request.into_inner(), responses);
         self.0.tracker.spawn(intake);

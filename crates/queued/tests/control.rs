@@ -10,16 +10,21 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::agent::{delivered, later};
 use common::submit::{MESSAGE, envelope, frames};
 use common::{Rig, eventually, settings};
 use mail_rpc::pb::queue::v1 as pb;
+use mail_types::QueueId;
 use pb::Transport::{Local, Smtp};
 use pb::change_request::Verb;
 use pb::submit_response::Result as Answer;
-use queue_store::{MemStore, QueueStore, SledOptions, SledStore};
+use queue_store::{
+    FsckReport, MemStore, Message, Op, QueueStore, Scanned, SledOptions, SledStore, StoreError,
+};
 
 async fn rig() -> Rig {
     let rig = Rig::start(settings(), Arc::new(MemStore::new())).await;
@@ -544,4 +549,87 @@ async fn ten_thousand_messages_with_little_memory() {
     })
     .await;
     assert_eq!(store.fsck(false).unwrap().problems, []);
+}
+
+/// A disk that fails when it is told to.
+struct Failing(MemStore, AtomicBool);
+
+impl QueueStore for Failing {
+    fn new_id(&self) -> Result<QueueId, StoreError> {
+        self.0.new_id()
+    }
+    fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError> {
+        self.0.put_chunk(id, chunk, data)
+    }
+    fn discard(&self, id: QueueId, chunks: u32) -> Result<(), StoreError> {
+        self.0.discard(id, chunks)
+    }
+    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+        if self.1.load(SeqCst) {
+            return Err(StoreError::Failed("the disk is on fire".into()));
+        }
+        self.0.apply(ops)
+    }
+    fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
+        self.0.load(id)
+    }
+    fn read_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
+        self.0.read_chunk(id, chunk)
+    }
+    fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
+        self.0.scan(after, limit)
+    }
+    fn check_room(&self, octets: u64) -> Result<(), StoreError> {
+        self.0.check_room(octets)
+    }
+    fn disk_size(&self) -> Result<u64, StoreError> {
+        self.0.disk_size()
+    }
+    fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
+        self.0.fsck(repair)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_ends_the_queue_and_accepts_nothing() {
+    let store = Arc::new(Failing(MemStore::new(), AtomicBool::new(false)));
+    let rig = Rig::start(settings(), store.clone()).await;
+    rig.directory.account("lois@aula.test", 7);
+    let mut submitter = rig.submitter().await;
+    submitter
+        .accepted(envelope("ana@aula.test", &["lois@aula.test"]), MESSAGE)
+        .await;
+    store.1.store(true, SeqCst);
+    let answer = submitter
+        .submit(envelope("ana@aula.test", &["lois@aula.test"]), MESSAGE)
+        .await;
+    assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    tokio::time::timeout(Duration::from_secs(5), rig.queue.drained())
+        .await
+        .unwrap();
+    assert!(rig.queue.failure().is_some());
+    assert_eq!(store.fsck(false).unwrap().messages, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_while_the_queue_runs() {
+    let mut few = settings();
+    few.local_limit = 1;
+    let rig = Rig::start(few, Arc::new(MemStore::new())).await;
+    rig.directory.account("lois@aula.test", 7);
+    let mut submitter = rig.submitter().await;
+    let mut agent = rig.agent(Local, 10).await;
+    for _ in 0..2 {
+        submitter
+            .accepted(envelope("ana@aula.test", &["lois@aula.test"]), MESSAGE)
+            .await;
+    }
+    let first = agent.task().await;
+    assert!(agent.is_idle(Duration::from_millis(100)).await);
+    rig.queue.configure(settings());
+    let second = agent.task().await;
+    for task in [first, second] {
+        agent.report(&task, &delivered()).await;
+    }
+    rig.empty().await;
 }

@@ -90,7 +90,7 @@ impl<'a> Expansion<'a> {
             }
             Ok(Resolution::NotLocal) => {
                 self.seen.insert(folded, todo.index);
-                let route = self.router.settings.routes.route(&todo.address.domain);
+                let route = self.router.settings().routes.route(&todo.address.domain);
                 self.route(&todo, route);
             }
             Ok(Resolution::NoSuchUser) => {
@@ -124,7 +124,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn expand(&mut self, todo: Todo, folded: String, targets: &[EmailAddress]) {
-        let settings = &self.router.settings;
+        let settings = self.router.settings();
         if todo.path.len() >= settings.alias_depth {
             let why = format!(
                 "aliases lead to aliases more than {} deep",

@@ -58,7 +58,7 @@ pub(super) async fn explain(router: &Router, address: &EmailAddress) -> Explaine
             address,
             finding,
         });
-        if explained.steps.len() > router.settings.alias_width {
+        if explained.steps.len() > router.settings().alias_width {
             break;
         }
     }
@@ -85,7 +85,7 @@ async fn look_at(router: &Router, address: &EmailAddress, path: &[String]) -> Fo
             };
             Found::End(Ok(route), finding)
         }
-        Ok(Resolution::Alias(_)) if path.len() >= router.settings.alias_depth => {
+        Ok(Resolution::Alias(_)) if path.len() >= router.settings().alias_depth => {
             let why = "aliases lead to aliases too deep: mail for it is returned to the sender";
             fail(EnhancedCode::ROUTING_LOOP, why.into())
         }
@@ -99,7 +99,7 @@ async fn look_at(router: &Router, address: &EmailAddress, path: &[String]) -> Fo
             "the domain is ours, but nobody has that name".into(),
         ),
         Ok(Resolution::NotLocal) => {
-            let route = router.settings.routes.route(&address.domain);
+            let route = router.settings().routes.route(&address.domain);
             let finding = match &route {
                 Route::SmartHost(host) => format!("not ours: goes to {host} by configuration"),
                 _ => format!(

@@ -124,7 +124,7 @@ impl Intake {
         let slot = self.slot().await?;
         let weight = u32::try_from(data.len() + OVERHEAD).unwrap_or(u32::MAX);
         // More than all there is would wait for ever.
-        let most = u32::try_from(self.queue.settings.incoming_memory).unwrap_or(u32::MAX);
+        let most = self.queue.incoming_total;
         let incoming = self.queue.incoming.clone();
         let permit = incoming.acquire_many_owned(weight.min(most)).await;
         let permit = permit.map_err(|_| Status::unavailable("shutting down"))?;
@@ -198,7 +198,7 @@ impl Intake {
         if self.queue.shutdown.is_cancelled() {
             return Err((EnhancedCode::SHUTTING_DOWN, "shutting down".into()));
         }
-        if envelope.recipients.len() > self.queue.settings.max_recipients {
+        if envelope.recipients.len() > self.queue.settings().max_recipients {
             let status = EnhancedCode::TOO_MANY_RECIPIENTS;
             return Err((status, "too many recipients".into()));
         }
