@@ -2,8 +2,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
 use crate::units::any_address;
+use crate::{Duration, Size};
 
 /// `[imapd]`: IMAP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,15 @@ pub struct Imapd {
     pub max_connections_per_ip: usize,
     /// How long a client may be silent (RFC 3501 §5.4: at least 30 minutes).
     pub idle_timeout: Duration,
+    /// How long a client may take to log in. Shorter than `idle_timeout`, since anybody can get here.
+    pub login_timeout: Duration,
+    /// The largest message that APPEND takes; not above `localdeliver.max_message_size`.
+    pub max_message_size: Size,
+    /// The largest command with its literals, without APPEND's message. Clients send long lists of
+    /// UIDs; RFC 2683 §3.2.1.5 asks for at least 8,000 octets.
+    pub max_command_size: Size,
+    /// Wrong commands in a row before the connection ends.
+    pub max_errors: u32,
 }
 
 impl Default for Imapd {
@@ -33,6 +42,10 @@ impl Default for Imapd {
             max_connections: 10_000,
             max_connections_per_ip: 200,
             idle_timeout: Duration::from_secs(1800),
+            login_timeout: Duration::from_secs(60),
+            max_message_size: Size::from_mib(100),
+            max_command_size: Size::from_kib(256),
+            max_errors: 20,
         }
     }
 }

@@ -1,0 +1,135 @@
+//! The loop of one connection: read, let the conversation work, write.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon_kit::{Connection, NetStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing::info;
+
+use crate::conversation::{Conversation, Next};
+use crate::{IMAPS, Shared};
+
+/// Octets read at a time from a client that says little.
+const SMALL: usize = 1024;
+/// And from one that has much to say.
+const LARGE: usize = 16 * 1024;
+/// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to accept what we write.
+const WRITE_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, service: &'static str, connection: Connection) {
+    let sid = format!("{:016x}", rand::random::<u64>());
+    let peer = connection.peer;
+    info!(sid, %peer, service, "session.opened");
+    // The handshake's state is large and soon gone.
+    let result = match Box::pin(open(&shared, service, connection)).await {
+        Ok(stream) => run(shared, stream, sid.clone(), peer.ip()).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(reason) => info!(sid, reason, "session.closed"),
+        Err(error) => info!(sid, reason = "lost", %error, "session.closed"),
+    }
+}
+
+async fn open(shared: &Shared, service: &str, connection: Connection) -> io::Result<NetStream> {
+    if service == IMAPS {
+        handshake(shared, NetStream::Plain(connection.stream)).await
+    } else {
+        Ok(NetStream::Plain(connection.stream))
+    }
+}
+
+async fn handshake(shared: &Shared, stream: NetStream) -> io::Result<NetStream> {
+    let no_tls = || io::Error::other("no certificate is configured");
+    let tls = shared.context.tls().ok_or_else(no_tls)?.clone();
+    let NetStream::Plain(stream) = stream else {
+        return Err(io::Error::other("TLS is on already"));
+    };
+    tls.accept(stream, HANDSHAKE_TIMEOUT).await
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    mut stream: NetStream,
+    sid: String,
+    peer: std::net::IpAddr,
+) -> io::Result<&'static str> {
+    let encrypted = stream.is_encrypted();
+    let mut conversation = Conversation::begin(shared.clone(), encrypted, sid, peer).await;
+    let mut room = SMALL;
+    loop {
+        let next = Box::pin(conversation.work(&mut stream)).await?;
+        flush(&mut conversation.out, &mut stream).await?;
+        match next {
+            Next::Close(reason) => {
+                let _ = stream.shutdown().await;
+                return Ok(reason);
+            }
+            Next::StartTls => {
+                stream = Box::pin(handshake(&shared, stream)).await?;
+                conversation.tls_is_on().await;
+            }
+            Next::Read => room = read(&shared, &mut conversation, &mut stream, room).await?,
+        }
+    }
+}
+
+/// Waits for input, a change of the mailbox while the client idles, the client's time-out, or the
+/// server's end. Answers how much room the next read should have.
+async fn read(
+    shared: &Shared,
+    conversation: &mut Conversation,
+    stream: &mut NetStream,
+    room: usize,
+) -> io::Result<usize> {
+    let patience = conversation.session.patience();
+    // On the heap, so that a silent client costs the small size.
+    let mut input = vec![0; room];
+    let read = tokio::time::timeout(patience, stream.read(&mut input));
+    let len = tokio::select! {
+        () = shared.context.shutdown().cancelled() => {
+            conversation.end("the server is shutting down");
+            return Ok(room);
+        }
+        () = conversation.mailbox_changed() => return Ok(room),
+        read = read => {
+            let Ok(len) = read else {
+                conversation.end("you were silent for too long");
+                return Ok(room);
+            };
+            len?
+        }
+    };
+    if len == 0 {
+        conversation.hung_up();
+    }
+    conversation
+        .session
+        .handle_input(input.get(..len).unwrap_or_default());
+    Ok(if len == room { LARGE } else { SMALL })
+}
+
+/// Writes what is to be sent.
+pub(crate) async fn flush(out: &mut Vec<u8>, stream: &mut NetStream) -> io::Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    let write = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
+    tokio::time::timeout(WRITE_TIMEOUT, write)
+        .await
+        .map_err(late)??;
+    if out.capacity() > LARGE {
+        *out = Vec::new();
+    }
+    out.clear();
+    Ok(())
+}
