@@ -238,6 +238,11 @@ impl Conversation {
             None => true,
             Some(other) => parse(other).is_some_and(|other| other.folded() == name.folded()),
         };
+        // Before the look-up: with invented keys here and true ones without an authorization
+        // identity, SCRAM would tell who exists.
+        if !itself {
+            return Err(wrong());
+        }
         let (store, wanted) = (self.shared.store.clone(), name.clone());
         let lookup = move || -> Result<_, StoreError> {
             let reader = store.reader()?;
@@ -250,8 +255,7 @@ impl Conversation {
         let known = spawn_blocking(lookup)
             .await
             .map_err(temporary)?
-            .map_err(temporary)?
-            .filter(|_| itself);
+            .map_err(temporary)?;
         Ok(User { name, known })
     }
 
