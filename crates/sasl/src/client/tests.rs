@@ -116,12 +116,34 @@ proptest! {
             step => panic!("{step:?}"),
         }
     }
+}
 
+proptest! {
     #[test]
-    fn junk_never_panics(octets: Vec<u8>) {
-        for mechanism in Mechanism::ALL {
-            let _ = server::Exchange::new(mechanism, "n".into()).handle_response(&octets);
-            let _ = client(mechanism).handle_challenge(&octets);
+    fn junk_never_panics(octets: Vec<u8>, text in "[crnpavsi=,a-c0-9+/]{0,60}") {
+        for message in [octets.as_slice(), text.as_bytes()] {
+            for mechanism in Mechanism::ALL {
+                let mut server = server::Exchange::new(mechanism, "n".into());
+                let _ = server.handle_response(message);
+                let _ = client(mechanism).handle_challenge(message);
+            }
+            // And where the exchange has begun well.
+            let mut server = server::Exchange::new(Mechanism::ScramSha256, "n".into());
+            server.handle_response(b"n,,n=user,r=abc").unwrap();
+            let keys = ScramKeys {
+                salt: vec![7; 16],
+                iterations: 4096,
+                stored_key: Secret::new([1; 32]),
+                server_key: Secret::new([2; 32]),
+            };
+            server.handle_keys(keys).unwrap();
+            let step = server.handle_response(message);
+            prop_assert!(matches!(step, Err(_) | Ok(server::Step::Failed)), "{step:?}");
+            let mut begun = client(Mechanism::ScramSha256);
+            begun.initial_response().unwrap();
+            prop_assert!(begun.handle_challenge(message).is_err());
+            let mut plain = server::Exchange::new(Mechanism::Plain, String::new());
+            let _ = plain.handle_response(&[b"\0", message].concat());
         }
     }
 }
