@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use mail_types::Secret;
 use zeroize::Zeroize;
 
 use crate::command::{Bad, Command};
@@ -59,17 +60,17 @@ pub struct Message {
 }
 
 /// What the shell has to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Event {
     /// Begin a SASL exchange; answer with [`Session::handle_auth`].
     Authenticate {
         /// The mechanism, upper case.
         mechanism: String,
         /// Decoded initial response.
-        initial: Option<Vec<u8>>,
+        initial: Option<Secret<Vec<u8>>>,
     },
     /// The client's decoded response to the last challenge.
-    AuthResponse(Vec<u8>),
+    AuthResponse(Secret<Vec<u8>>),
     /// The client gave up; the exchange is over.
     AuthCancelled,
     /// Delete these messages for good; answer with [`Session::handle_committed`].
@@ -137,7 +138,6 @@ struct Maildrop {
 /// Server side of one POP3 conversation (RFC 1939). Call [`Session::handle_input`] with what comes
 /// while [`Session::wants_input`]; after each call take [`Session::take_output`] until it is empty,
 /// and then [`Session::poll_event`] until there is none.
-#[derive(Debug)]
 pub struct Session {
     state: State,
     settings: Settings,
@@ -148,6 +148,16 @@ pub struct Session {
     output: Vec<u8>,
     event: Option<Event>,
     errors: u32,
+}
+
+impl fmt::Debug for Session {
+    /// Without what waits: it may hold passwords and mail.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("state", &self.state)
+            .field("errors", &self.errors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -444,6 +454,7 @@ impl Session {
     }
 
     fn authenticate(&mut self, mechanism: String, initial: Option<Vec<u8>>) {
+        let initial = initial.map(Secret::new);
         self.state = State::Authenticating { client_turn: false };
         self.event = Some(Event::Authenticate { mechanism, initial });
     }
@@ -456,7 +467,7 @@ impl Session {
         }
         if let Ok(response) = STANDARD.decode(line) {
             self.state = State::Authenticating { client_turn: false };
-            self.event = Some(Event::AuthResponse(response));
+            self.event = Some(Event::AuthResponse(Secret::new(response)));
         } else {
             self.state = State::Authorization { user: None };
             self.event = Some(Event::AuthCancelled);

@@ -179,7 +179,7 @@ impl Io {
                 self.session.handle_auth(answer);
             }
             Event::AuthResponse(response) => {
-                let answer = self.logins.respond(response).await;
+                let answer = self.logins.respond(&response).await;
                 self.session.handle_auth(answer);
             }
             Event::AuthCancelled => self.logins.cancel(),

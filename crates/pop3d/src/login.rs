@@ -3,6 +3,7 @@
 use mail_rpc::auth::{
     AuthError, AuthenticateStart, Authenticator, Exchange, FailureReason, Login, Step,
 };
+use mail_types::Secret;
 use pop3_proto::{AuthAnswer, AuthFailure};
 use tracing::{info, warn};
 
@@ -35,12 +36,12 @@ impl Logins {
         &mut self,
         authenticator: &Authenticator,
         mechanism: String,
-        initial: Option<Vec<u8>>,
+        initial: Option<Secret<Vec<u8>>>,
         encrypted: bool,
     ) -> AuthAnswer {
         let start = AuthenticateStart {
             mechanism,
-            initial_response: initial.map(Into::into),
+            initial_response: initial.map(|initial| initial.expose().clone().into()),
             service: "pop".to_owned(),
             peer: self.client.peer.to_string(),
             encrypted,
@@ -50,10 +51,10 @@ impl Logins {
         self.answer(step)
     }
 
-    pub(crate) async fn respond(&mut self, response: Vec<u8>) -> AuthAnswer {
+    pub(crate) async fn respond(&mut self, response: &Secret<Vec<u8>>) -> AuthAnswer {
         match self.exchange.take() {
             Some(exchange) => {
-                let step = exchange.respond(response.into()).await;
+                let step = exchange.respond(response.expose().clone().into()).await;
                 self.answer(step)
             }
             None => AuthAnswer::Failure(AuthFailure::BadExchange),

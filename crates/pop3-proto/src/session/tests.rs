@@ -14,7 +14,7 @@ fn answer(session: &mut Session, log: &mut Vec<String>) {
                 ..
             }
             | Event::AuthResponse(message) => {
-                session.handle_auth(if message.ends_with(b"\0secret") {
+                session.handle_auth(if message.expose().ends_with(b"\0secret") {
                     AuthAnswer::Success(None)
                 } else {
                     AuthAnswer::Failure(AuthFailure::BadCredentials)
@@ -137,7 +137,7 @@ fn in_the_clear_no_password_is_taken() {
 fn what_came_before_tls_is_forgotten() {
     let mut session = session();
     session.handle_input(b"STLS\r\nUSER evil\r\nPASS evil\r\n");
-    assert_eq!(session.poll_event(), Some(Event::StartTls));
+    assert!(matches!(session.poll_event(), Some(Event::StartTls)));
     session.take_output();
     session.handle_tls(Vec::new());
     session.handle_input(b"CAPA\r\n");
@@ -195,7 +195,7 @@ fn pipelined_listings_wait_for_room() {
         Some(Event::Authenticate { .. })
     ));
     session.handle_auth(AuthAnswer::Success(None));
-    assert_eq!(session.poll_event(), Some(Event::OpenMaildrop));
+    assert!(matches!(session.poll_event(), Some(Event::OpenMaildrop)));
     let messages = (1..=50_000).map(|uid| Message { uid, size: 1000 });
     session.handle_maildrop(Ok((1, messages.collect())));
     session.take_output();

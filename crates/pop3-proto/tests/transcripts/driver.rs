@@ -139,13 +139,14 @@ impl Driver<'_> {
     fn event(&mut self, event: Event) {
         match event {
             Event::Authenticate { mechanism, initial } => {
-                let initial = initial.map(|octets| format!(" [{}]", octets.escape_ascii()));
+                let initial =
+                    initial.map(|octets| format!(" [{}]", octets.expose().escape_ascii()));
                 let asked = format!("auth {mechanism}{}", initial.unwrap_or_default());
                 let answer = self.auth(&asked);
                 self.session.handle_auth(answer);
             }
             Event::AuthResponse(octets) => {
-                let answer = self.auth(&format!("response [{}]", octets.escape_ascii()));
+                let answer = self.auth(&format!("response [{}]", octets.expose().escape_ascii()));
                 self.session.handle_auth(answer);
             }
             Event::AuthCancelled => {
