@@ -218,6 +218,7 @@ impl Scheduler {
             {
                 entry.blocked = entry.blocked.saturating_sub(1);
                 self.refresh(id, now);
+                self.settle(id, now, Vec::new());
             }
             self.evict(id);
         }

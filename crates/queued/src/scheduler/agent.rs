@@ -130,6 +130,11 @@ impl Agents {
         None
     }
 
+    /// Somebody is there for the lane.
+    pub(super) fn serve(&self, lane: Lane) -> bool {
+        self.lines.get(&lane).is_some_and(|line| !line.is_empty())
+    }
+
     /// Tasks under way with real agents.
     pub(super) fn tasks(&self) -> usize {
         let real = self.agents.values().filter(|a| a.lane != Lane::Router);

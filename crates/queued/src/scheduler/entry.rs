@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) tried: bool,
     /// Its sender was told of the delay, or need not be.
     pub(super) reviewed: bool,
+    /// Its sender is to be told of an end as soon as nothing else is about to come.
+    pub(super) untold: bool,
     /// A report to its sender is being written.
     pub(super) reporting: bool,
     /// Changes that must be on disk before anything is sent.
@@ -73,6 +75,7 @@ impl Entry {
             held: message.held,
             tried: message.recipients.iter().any(|r| r.attempts > 0),
             reviewed: false,
+            untold: false,
             reporting: false,
             blocked: 0,
         }

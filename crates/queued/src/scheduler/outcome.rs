@@ -116,7 +116,7 @@ impl Scheduler {
             self.entries.get(id).is_some_and(|entry| {
                 let age = now.wall.saturating_sub(entry.accepted_at);
                 let expired = age >= lifetime && failures >= self.settings.min_attempts;
-                expired || (warning > 0 && age >= warning && !entry.reviewed)
+                expired || entry.untold || (warning > 0 && age >= warning && !entry.reviewed)
             })
         });
         let due: Vec<_> = due.take(REVIEWS).collect();

@@ -9,22 +9,36 @@ use tracing::{debug, warn};
 use super::Scheduler;
 use super::action::{Action, Notice, Report, ReportRequest, Then, Ticket};
 use super::backoff;
-use super::entry::{Accepted, Entry};
+use super::entry::{Accepted, Entry, Job, JobState};
 use crate::clock::Now;
 
 impl Scheduler {
     /// Call it when the record in memory changed. The sender is told when nothing is under way
     /// for the message: one report for all recipients of a round.
     pub(super) fn settle(&mut self, id: QueueId, now: Now, changed: Vec<u32>) {
-        let busy = self
-            .entries
-            .get(&id)
-            .is_some_and(|entry| entry.is_under_way() || entry.is_ready());
-        if busy {
-            self.write(id, changed);
-        } else {
-            self.settle_now(id, now, changed);
+        if !self.is_busy(id, now) {
+            return self.settle_now(id, now, changed);
         }
+        if let (Some(entry), Some(resident)) = (self.entries.get_mut(&id), self.resident.get(&id)) {
+            let mut recipients = resident.message.recipients.iter();
+            entry.untold = recipients.any(|recipient| recipient.is_finished() && !recipient.told);
+        }
+        self.write(id, changed);
+    }
+
+    /// An outcome is about to come. What is ready for a destination that is down, or for which
+    /// there is no agent, may take long: it holds up no report on the others.
+    fn is_busy(&self, id: QueueId, now: Now) -> bool {
+        let Some(entry) = self.entries.get(&id) else {
+            return false;
+        };
+        let soon = |job: &Job| {
+            job.state == JobState::Ready
+                && self.dests.get(&job.dest).is_some_and(|dest| {
+                    dest.down_until <= now.steady && self.agents.serve(dest.lane)
+                })
+        };
+        entry.blocked > 0 || entry.is_under_way() || entry.jobs.iter().any(soon)
     }
 
     /// The same without waiting for what is under way.
@@ -35,6 +49,7 @@ impl Scheduler {
         let Some(resident) = self.resident.get_mut(&id) else {
             return;
         };
+        entry.untold = false;
         if !entry.reporting {
             let message = Arc::make_mut(&mut resident.message);
             let teller = Teller {

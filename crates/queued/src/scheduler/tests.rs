@@ -537,3 +537,33 @@ fn memory_is_given_back() {
     );
     assert!(world.scheduler.dest_ids.is_empty());
 }
+
+#[test]
+fn a_dead_destination_holds_up_no_report_on_others() {
+    let mut world = World::new(settings());
+    world.agent(Lane::Smtp, 1);
+    world.accept("a@b.test", &["x@dead.test"]);
+    let first = world.task();
+    let both = world.accept("a@b.test", &["y@dead.test", "z@other.test"]);
+    world.report(&first, &later(), true);
+    let task = world.task();
+    assert_eq!(task.1.recipients[0].address, "z@other.test");
+    let failed = Outcome::local(EnhancedCode::NO_SUCH_USER, "nobody");
+    world.report(&task, &failed, false);
+    assert_eq!(world.reported().notices[0].index, 1);
+    let recipients = world.on_disk(both).unwrap().recipients;
+    assert!(recipients[1].told && !recipients[0].is_finished());
+
+    // The destination dies while the report waits for it.
+    let mut world = World::new(settings());
+    world.agent(Lane::Smtp, 3);
+    world.accept("a@b.test", &["x@dead.test"]);
+    world.accept("a@b.test", &["x@dead.test"]);
+    let busy = [world.task(), world.task()];
+    world.accept("a@b.test", &["y@dead.test", "z@other.test"]);
+    let task = world.task();
+    world.report(&task, &failed, false);
+    assert!(world.reports.is_empty(), "y is about to be tried");
+    world.report(&busy[0], &later(), true);
+    assert_eq!(world.reported().notices[0].index, 1);
+}
