@@ -1,6 +1,8 @@
 //! Logins: carries SASL messages between a front end's client and directoryd, which alone knows
 //! the credentials.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mail_types::{AccountId, EmailAddress};
 use tokio::sync::mpsc;
@@ -15,6 +17,10 @@ use pb::authentication_service_client::AuthenticationServiceClient;
 
 pub use pb::AuthenticateStart;
 pub use pb::authenticate_failure::Reason as FailureReason;
+
+/// How often and how soon directoryd is asked again while it may be starting.
+const RESTART_TRIES: u32 = 20;
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
 /// The client of `AuthenticationService`.
 #[derive(Clone, Debug)]
@@ -93,7 +99,8 @@ impl Authenticator {
         Self(AuthenticationServiceClient::new(channel))
     }
 
-    /// The mechanisms to offer, strongest first.
+    /// The mechanisms to offer, strongest first. A directoryd that starts anew just now is waited
+    /// for: a session that offers no logins helps nobody.
     pub async fn mechanisms(
         &self,
         encrypted: bool,
@@ -103,13 +110,15 @@ impl Authenticator {
             encrypted,
             loopback,
         };
-        Ok(self
-            .0
-            .clone()
-            .list_mechanisms(request)
-            .await?
-            .into_inner()
-            .mechanisms)
+        let mut tries = RESTART_TRIES;
+        loop {
+            match self.0.clone().list_mechanisms(request).await {
+                Ok(answer) => return Ok(answer.into_inner().mechanisms),
+                Err(status) if tries == 0 => return Err(status.into()),
+                Err(_) => tries -= 1,
+            }
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
     }
 
     /// Begins an exchange.

@@ -1,5 +1,11 @@
 //! The directory client against a server on a real socket: pipelining, cache and invalidation.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are not seen as tests"
+)]
+
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;

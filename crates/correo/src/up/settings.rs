@@ -88,8 +88,13 @@ pub(super) async fn back_ends_ready(config: &Config, children: &Children) -> Res
     let rpc = &config.rpc;
     let mut missing = vec![
         ("directoryd", &rpc.directory),
+        ("directoryd", &rpc.directory_auth),
+        ("directoryd", &rpc.directory_admin),
         ("queued", &rpc.queue_submit),
+        ("queued", &rpc.queue_agent),
+        ("queued", &rpc.queue_admin),
         ("localdeliver", &rpc.mailbox),
+        ("localdeliver", &rpc.mailbox_admin),
     ];
     let all = async {
         while let Some((name, endpoint)) = missing.last() {

@@ -91,8 +91,10 @@ struct Work<'a> {
     plan: &'a Plan,
     out: &'a mut Vec<u8>,
     stream: &'a mut NetStream,
-    /// Messages that are gone or damaged.
-    lacking: bool,
+    /// Messages that were answered.
+    answered: usize,
+    /// Octets of `out` that the connection has got already: what is behind can be taken back.
+    flushed: bool,
 }
 
 impl Conversation {
@@ -140,9 +142,12 @@ impl Conversation {
                     plan: &plan,
                     out,
                     stream,
-                    lacking: false,
+                    answered: 0,
+                    flushed: false,
                 };
-                work.run(&places).await.map(|()| work.lacking)
+                work.run(&places)
+                    .await
+                    .map(|()| work.answered < places.len())
             }
             _ => Ok(false),
         };
@@ -222,6 +227,7 @@ impl Work<'_> {
             let mut response = FetchResponse::begin(self.out, number(*place));
             push_local(&mut response, self.view, *place, &self.plan.items);
             response.end();
+            self.answered += 1;
             self.relieve().await?;
         }
         Ok(())
@@ -230,6 +236,7 @@ impl Work<'_> {
     /// Sends what waits, if it is much.
     async fn relieve(&mut self) -> Result<(), Stop> {
         if self.out.len() >= OUTPUT {
+            self.flushed = true;
             flush(self.out, self.stream).await?;
         }
         Ok(())
@@ -255,13 +262,11 @@ impl Work<'_> {
                     let Some(place) = self.view.find(summary.uid) else {
                         continue;
                     };
-                    self.message(place, Some(&summary))
-                        .await
-                        .map_err(half_written)?;
+                    self.message(place, Some(&summary)).await?;
                     self.relieve().await?;
                 }
                 Item::Content(_) => {}
-                Item::Done(done) => return self.done(done),
+                Item::Done(done) => return Self::done(done),
             }
         }
         Err(Status::unavailable("the mailbox stream broke").into())
@@ -270,20 +275,35 @@ impl Work<'_> {
     /// The message itself under several names, and nothing else that needs a summary.
     async fn each_whole(&mut self, places: &[usize]) -> Result<(), Stop> {
         for place in places {
-            self.message(*place, None).await.map_err(half_written)?;
+            self.message(*place, None).await?;
             self.relieve().await?;
         }
         Ok(())
     }
 
-    fn done(&mut self, done: pb::FetchDone) -> Result<(), Stop> {
-        let some = |set: Option<pb::UidSet>| set.is_some_and(|set| !set.bounds.is_empty());
-        self.lacking |= some(done.missing) || some(done.damaged);
+    /// Gone and damaged messages are those that were not answered.
+    fn done(done: pb::FetchDone) -> Result<(), Stop> {
         check(done.failure).map_err(Stop::No)
     }
 
-    /// One message with its sections.
+    /// One message with its sections. One that cannot be read is left out, as long as nothing of it
+    /// is sent; the others are answered all the same.
     async fn message(&mut self, place: usize, summary: Option<&pb::Summary>) -> Result<(), Stop> {
+        let begin = self.out.len();
+        self.flushed = false;
+        match self.write_message(place, summary).await {
+            Ok(()) => self.answered += 1,
+            Err(stop) if self.flushed => return Err(half_written(stop)),
+            Err(_) => self.out.truncate(begin),
+        }
+        Ok(())
+    }
+
+    async fn write_message(
+        &mut self,
+        place: usize,
+        summary: Option<&pb::Summary>,
+    ) -> Result<(), Stop> {
         let mut response = FetchResponse::begin(self.out, number(place));
         push_local(&mut response, self.view, place, &self.plan.items);
         if let Some(summary) = summary {
@@ -356,10 +376,13 @@ impl Work<'_> {
                 Item::Content(content) => octets.extend_from_slice(&content.data),
                 Item::Summary(_) => {}
                 Item::Done(done) => {
-                    self.done(done)?;
+                    Self::done(done)?;
                     break;
                 }
             }
+        }
+        if octets.len() as u64 != range.1 {
+            return Err(cut_short());
         }
         Ok(octets)
     }
@@ -433,12 +456,13 @@ impl Work<'_> {
                             return Err(cut_short());
                         }
                         self.out.extend_from_slice(b")\r\n");
+                        self.answered += 1;
                         current = None;
                     }
                     self.relieve().await?;
                 }
                 Item::Done(_) if current.is_some() => return Err(cut_short()),
-                Item::Done(done) => return self.done(done),
+                Item::Done(done) => return Self::done(done),
             }
         }
         Err(Status::unavailable("the mailbox stream broke").into())
