@@ -56,6 +56,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     let options = Options {
         index_cache: usize::try_from(own.index_cache.bytes())?,
         segment_size: own.segment_size.bytes(),
+        journal_size: own.journal_size.bytes(),
         open_accounts: NonZeroUsize::new(own.open_accounts).unwrap_or(NonZeroUsize::MIN),
     };
     let store = MailStore::open(own.data_dir.clone(), options)

@@ -30,6 +30,9 @@ pub struct Localdeliver {
     pub index_cache: Size,
     /// Size at which a segment file is full and the next one begins.
     pub segment_size: Size,
+    /// Size at which a file of the delivery journal is full; what is in full ones is synced into its
+    /// accounts' own files. Larger ones mean fewer syncs, and more to read at a start after a crash.
+    pub journal_size: Size,
     /// Searches through messages that run at once; others wait. Each reads whole mailboxes.
     pub max_searches: usize,
 }
@@ -46,6 +49,7 @@ impl Default for Localdeliver {
             open_accounts: 256,
             index_cache: Size::from_mib(4),
             segment_size: Size::from_mib(64),
+            journal_size: Size::from_mib(64),
             max_searches: 2,
         }
     }

@@ -4,15 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use bytes::Bytes;
 use mail_types::{AccountId, MailboxId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::change::Hub;
+use crate::journal::Journal;
 use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
-use crate::segment::{Appender, Segments};
+use crate::segment::{Appender, Segments, sync_folder};
 use crate::store::Options;
-use crate::write::{Batch, defaults};
+use crate::write::{Batch, Finished, defaults};
 use crate::{Applied, ApplyError, Event, Operation, Snapshot, StoreError, Target, Watcher};
+
+/// Octets of one message from which on it is synced itself: the journal would write it twice.
+const JOURNAL_MAX: usize = 256 * 1024;
+/// Octets of an account's mail for which the journal alone answers; then its own files are synced.
+const LAZY_MAX: u64 = 16 * 1024 * 1024;
 
 /// One account's mail. All methods block on the disk: call them off asynchronous threads.
 pub struct Account {
@@ -20,6 +27,7 @@ pub struct Account {
     folder: PathBuf,
     pub(crate) db: Database,
     pub(crate) segments: Segments,
+    journal: Arc<Journal>,
     hub: Arc<Hub>,
     /// Operations that wait for the writer.
     queue: Mutex<Vec<Waiting>>,
@@ -39,6 +47,8 @@ type Slot = Mutex<Option<Outcome>>;
 
 struct Writer {
     appender: Appender,
+    /// Octets that only the journal has made durable.
+    lazy: u64,
 }
 
 /// The account's small facts, in memory: mailboxes, names, counters.
@@ -68,27 +78,69 @@ impl Account {
         id: AccountId,
         folder: PathBuf,
         options: &Options,
+        journal: Arc<Journal>,
         now: i64,
     ) -> Result<Self, StoreError> {
+        let is_new = !folder.exists();
         std::fs::create_dir_all(&folder).map_err(|error| StoreError::io(&folder, error))?;
         let db = Database::builder()
             .set_cache_size(options.index_cache)
             .create(folder.join("index.redb"))?;
         prepare(&db, now)?;
+        if is_new {
+            // Mail that the journal answers for must find its account after a crash.
+            sync_folder(&folder)?;
+            folder.parent().map_or(Ok(()), sync_folder)?;
+        }
         let (state, segment, end) = load(&db)?;
         let segment_folder = folder.join("segments");
         let appender = Appender::open(&segment_folder, segment, end, options.segment_size)?;
-        Ok(Self {
+        let account = Self {
             id,
             folder,
             db,
             segments: Segments::new(segment_folder),
+            journal,
             hub: Arc::default(),
             queue: Mutex::default(),
-            writer: Mutex::new(Writer { appender }),
+            writer: Mutex::new(Writer { appender, lazy: 0 }),
             state: RwLock::new(Arc::new(state)),
             failed: AtomicBool::new(false),
-        })
+        };
+        account.replay()?;
+        Ok(account)
+    }
+
+    /// Does what the journal has and the index lacks, after a crash or a failed commit.
+    fn replay(&self) -> Result<(), StoreError> {
+        let entries = self.journal.entries(self.id)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut writer = lock(&self.writer);
+        let txn = self.db.begin_write()?;
+        let mut batch = self.begin(&txn, &mut writer.appender, 0)?;
+        for (header, content) in entries {
+            batch.restore(&header, Bytes::from(content), None)?;
+        }
+        let finished = batch.finish()?;
+        writer.appender.sync()?;
+        txn.commit()?;
+        self.publish(finished);
+        self.journal.settle(self.id);
+        Ok(())
+    }
+
+    /// Makes durable in the account's own files what only the journal has so far.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        let mut writer = lock(&self.writer);
+        if writer.lazy > 0 && !self.has_failed() {
+            writer.appender.sync()?;
+            self.end_transaction(self.db.begin_write()?)?;
+            writer.lazy = 0;
+            self.journal.settle(self.id);
+        }
+        Ok(())
     }
 
     /// The account's id.
@@ -104,6 +156,11 @@ impl Account {
     /// True if the index has to be opened anew before it works again.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// True if somebody watches one of its mailboxes.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.hub.is_watched()
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -176,13 +233,19 @@ impl Account {
         operations: &[&Operation],
         now: i64,
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        if self.has_failed() {
+            return Err(StoreError::Engine("the account was closed".to_owned()));
+        }
         let before = writer.appender.position();
         let result = self.commit(writer, operations, now);
         if let Err(error) = &result {
             if matches!(error, StoreError::Engine(_)) {
                 self.failed.store(true, Ordering::Release);
             }
-            writer.appender.rewind(before)?;
+            // An account that is opened again cuts its segment where the index says.
+            if !self.has_failed() {
+                writer.appender.rewind(before)?;
+            }
         }
         result
     }
@@ -193,27 +256,68 @@ impl Account {
         operations: &[&Operation],
         now: i64,
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
-        let txn = self.db.begin_write()?;
-        let mut batch = Batch::begin(
-            &txn,
-            self.id.get(),
-            &self.state(),
-            &mut writer.appender,
-            &self.hub,
-            now,
-        )?;
+        let is_lazy = is_lazy(writer, operations);
+        let mut txn = self.db.begin_write()?;
+        if is_lazy {
+            txn.set_durability(Durability::None)?;
+        }
+        let mut batch = self.begin(&txn, &mut writer.appender, now)?;
+        if is_lazy {
+            batch.keep_records();
+        }
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
             outcomes.push(batch.apply(operation)?);
         }
-        let (state, effects) = batch.finish()?;
-        writer.appender.sync()?;
-        txn.commit()?;
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
-        for effect in effects {
+        let mut finished = batch.finish()?;
+        let records = std::mem::take(&mut finished.records);
+        if is_lazy {
+            writer.lazy += records.len() as u64;
+            self.commit_lazily(txn, records)?;
+        } else {
+            writer.appender.sync()?;
+            self.end_transaction(txn)?;
+            writer.lazy = 0;
+            self.journal.settle(self.id);
+        }
+        self.publish(finished);
+        Ok(outcomes)
+    }
+
+    /// The journal is what makes it durable; nobody sees it before.
+    fn commit_lazily(&self, txn: WriteTransaction, records: Vec<u8>) -> Result<(), StoreError> {
+        if !records.is_empty() {
+            self.journal
+                .append(self.id, records)
+                .map_err(|error| StoreError::shared(&error))?;
+        }
+        self.end_transaction(txn)
+    }
+
+    /// If it fails, only opening the account again tells what the index has. The journal may have
+    /// what the index has not; opening puts that right too.
+    fn end_transaction(&self, txn: WriteTransaction) -> Result<(), StoreError> {
+        txn.commit().map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            error.into()
+        })
+    }
+
+    fn begin<'t>(
+        &'t self,
+        txn: &'t WriteTransaction,
+        appender: &'t mut Appender,
+        now: i64,
+    ) -> Result<Batch<'t>, StoreError> {
+        Batch::begin(txn, self.id.get(), &self.state(), appender, &self.hub, now)
+    }
+
+    fn publish(&self, finished: Finished) {
+        let state = Arc::new(finished.state);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        for effect in finished.effects {
             effect.tell(&self.hub);
         }
-        Ok(outcomes)
     }
 
     /// The mailbox as it is, and then all that happens to it. `callback` is called in the order of
@@ -261,14 +365,30 @@ impl Account {
         Ok(())
     }
 
-    /// Tells all watchers that their mailbox is gone, and fails from now on.
+    /// Fails from now on; watchers have to watch anew.
     pub(crate) fn close(&self) {
+        let _writer = lock(&self.writer);
+        self.failed.store(true, Ordering::Release);
+        self.hub.drop_all();
+    }
+
+    /// Tells all watchers that their mailbox is gone, and fails from now on.
+    pub(crate) fn end(&self) {
         let _writer = lock(&self.writer);
         self.failed.store(true, Ordering::Release);
         for id in self.state().mailboxes.keys() {
             self.hub.tell_gone(MailboxId::from(*id));
         }
     }
+}
+
+/// May the journal answer for it?
+fn is_lazy(writer: &Writer, operations: &[&Operation]) -> bool {
+    writer.lazy < LAZY_MAX
+        && operations.iter().all(|operation| {
+            let len = operation.journal_len();
+            len.is_some_and(|len| len <= JOURNAL_MAX)
+        })
 }
 
 impl State {
@@ -302,7 +422,7 @@ fn prepare(db: &Database, now: i64) -> Result<(), StoreError> {
 }
 
 /// What the index says: the state, and the segment with its end.
-fn load(db: &Database) -> Result<(State, u32, u64), StoreError> {
+pub(crate) fn load(db: &Database) -> Result<(State, u32, u64), StoreError> {
     let txn = db.begin_read()?;
     let mut state = State::default();
     for row in txn.open_table(MAILBOXES)?.iter()? {

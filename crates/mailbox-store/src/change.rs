@@ -127,6 +127,20 @@ impl Hub {
         watchers.is_some_and(|entries| entries.iter().any(|entry| entry.claims_recent))
     }
 
+    /// True if somebody watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        !inner.watchers.is_empty()
+    }
+
+    /// Lets go of all watchers, who hear no more: they have to watch anew.
+    pub(crate) fn drop_all(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let watchers = std::mem::take(&mut inner.watchers);
+        drop(inner);
+        drop(watchers);
+    }
+
     pub(crate) fn tell(&self, mailbox: MailboxId, change: &Arc<Change>) {
         let mut claimed = false;
         for (claims, callback) in self.callbacks(mailbox) {

@@ -46,6 +46,19 @@ impl StoreError {
         }
     }
 
+    /// The same error for another caller.
+    pub(crate) fn shared(error: &Self) -> Self {
+        match error {
+            Self::Full => Self::Full,
+            Self::Fatal(source) => Self::Fatal(io::Error::new(source.kind(), source.to_string())),
+            Self::Io { file, source } => Self::Io {
+                file: file.clone(),
+                source: io::Error::new(source.kind(), source.to_string()),
+            },
+            other => Self::Engine(other.to_string()),
+        }
+    }
+
     /// True if the process must end, since only a fresh start tells what is on disk.
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Fatal(_))

@@ -2,26 +2,31 @@
 //!
 //! # When mail is safe
 //!
-//! A batch of changes to an account is written in this order: message records are appended to the
-//! segment, the segment is synced, the index's transaction is committed and synced. The commit is
-//! the instant: octets in a segment behind what the index knows of are cut off at the next opening,
-//! and a change is answered only after the commit. Batches are what waits: whoever finds no batch
-//! under way writes what all others have queued by then (group commit without a timer).
+//! Deliveries count once the journal, which all accounts share, is synced: one sync for whatever
+//! waits, however many accounts it is for. The account's own files follow later; what they lack
+//! after a crash is applied from the journal. Everything else counts once the account's segment and
+//! then its index are synced. `docs/mailbox-store.md` has the order of writes and each crash point.
+//! Batches are what waits: whoever finds no batch under way writes what all others have queued by
+//! then (group commit without a timer).
 //!
 //! # Locks
 //!
 //! `Account::writer` is held for a whole batch and while a snapshot is taken for a watcher; it is
 //! never taken while another lock of the account is held. Watchers are called under it and must
-//! not block.
+//! not block. The journal's locks are taken under it. The store's list of open accounts may be held
+//! while an account's writer is waited for, never the other way round.
 
 mod account;
 mod change;
 mod check;
 mod error;
+mod journal;
 mod name;
 mod operation;
 mod read;
+mod rebuild;
 mod record;
+mod scan;
 mod schema;
 mod segment;
 mod store;
@@ -37,5 +42,6 @@ pub use operation::{
     Operation, Target,
 };
 pub use read::{MailboxInfo, MailboxStatus, Message, Usage};
+pub use rebuild::RebuildReport;
 pub use schema::SpecialUse;
 pub use store::{MailStore, Options};

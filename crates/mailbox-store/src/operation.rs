@@ -130,6 +130,21 @@ pub enum Operation {
     Subscribe(MailboxName, bool),
 }
 
+impl Operation {
+    /// Octets that the journal would get, or `None` for what it does not take: it is for mail that
+    /// comes in, whose key makes it safe to do again.
+    pub(crate) fn journal_len(&self) -> Option<usize> {
+        match self {
+            Self::Deliver(deliver)
+                if deliver.key.is_some() && deliver.flags.keywords.is_empty() =>
+            {
+                Some(deliver.content.iter().map(Bytes::len).sum())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What an operation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {

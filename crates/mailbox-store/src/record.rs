@@ -6,7 +6,7 @@ use mail_types::{EmailId, MailboxId};
 use crate::operation::DeliveryKey;
 
 /// `CRSG`, then the version.
-const MAGIC: [u8; 4] = *b"CRS1";
+pub(crate) const MAGIC: [u8; 4] = *b"CRS1";
 /// The fixed part: magic, two lengths, two checksums.
 pub(crate) const FIXED: usize = 24;
 /// More than any header has; a larger length is damage.

@@ -1,6 +1,6 @@
 //! The index's tables and the form of their values. Numbers are little-endian.
 
-use mail_types::{EmailId, Flags, MailboxId};
+use mail_types::{AccountId, EmailId, Flags, MailboxId};
 use redb::TableDefinition;
 
 use crate::StoreError;
@@ -144,6 +144,22 @@ pub(crate) struct EmailRow {
 pub(crate) fn email_id(account: u64, email: u64) -> EmailId {
     let value = (u128::from(account) << 64) | u128::from(email);
     EmailId::from(value.to_be_bytes())
+}
+
+/// The account in an EMAILID, and the email's number in it.
+pub(crate) fn account_of(id: EmailId) -> AccountId {
+    number_in(id, 0).into()
+}
+
+/// See [`account_of`].
+pub(crate) fn number_of(id: EmailId) -> u64 {
+    number_in(id, 8)
+}
+
+fn number_in(id: EmailId, at: usize) -> u64 {
+    let bytes = id.to_bytes();
+    let half = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    half.map_or(0, |half| u64::from_be_bytes(*half))
 }
 
 impl MailboxRow {

@@ -48,7 +48,7 @@ impl Segments {
     }
 
     pub(crate) fn path(&self, segment: u32) -> PathBuf {
-        self.folder.join(format!("{segment:08}.seg"))
+        segment_path(&self.folder, segment)
     }
 
     /// Octets of a message's content from `offset` on, at most `len`.
@@ -155,7 +155,7 @@ impl Appender {
     ) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
         let file = open_file(folder, segment)?;
-        let path = || folder.join(format!("{segment:08}.seg"));
+        let path = || segment_path(folder, segment);
         let len = file
             .metadata()
             .map_err(|error| StoreError::io(path(), error))?
@@ -238,12 +238,16 @@ impl Appender {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(format!("{:08}.seg", self.segment))
+        segment_path(&self.folder, self.segment)
     }
 }
 
+pub(crate) fn segment_path(folder: &Path, segment: u32) -> PathBuf {
+    folder.join(format!("{segment:08}.seg"))
+}
+
 fn open_file(folder: &Path, segment: u32) -> Result<File, StoreError> {
-    let path = folder.join(format!("{segment:08}.seg"));
+    let path = segment_path(folder, segment);
     let is_new = !path.exists();
     let file = OpenOptions::new()
         .create(true)
@@ -254,13 +258,17 @@ fn open_file(folder: &Path, segment: u32) -> Result<File, StoreError> {
         .map_err(|error| StoreError::io(&path, error))?;
     if is_new {
         // The file's name has to be as durable as what will be in it.
-        let folder = File::open(folder).map_err(|error| StoreError::io(folder, error))?;
-        folder.sync_all().map_err(sync_error)?;
+        sync_folder(folder)?;
     }
     Ok(file)
 }
 
-fn sync_error(error: std::io::Error) -> StoreError {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = File::open(folder).map_err(|error| StoreError::io(folder, error))?;
+    folder.sync_all().map_err(sync_error)
+}
+
+pub(crate) fn sync_error(error: std::io::Error) -> StoreError {
     if crate::error::is_full(&error) {
         StoreError::Full
     } else {

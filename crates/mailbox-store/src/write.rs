@@ -65,6 +65,14 @@ impl Effect {
     }
 }
 
+/// What a transaction leads to once it is committed.
+pub(crate) struct Finished {
+    pub(crate) state: State,
+    pub(crate) effects: Vec<Effect>,
+    /// The records to be journaled.
+    pub(crate) records: Vec<u8>,
+}
+
 /// A transaction under way. Each operation checks all that can refuse it before it changes
 /// anything, so that a refused one leaves no trace.
 pub(crate) struct Batch<'t> {
@@ -75,6 +83,9 @@ pub(crate) struct Batch<'t> {
     appender: &'t mut Appender,
     hub: &'t Hub,
     effects: Vec<Effect>,
+    /// The records that were appended, if they are to be kept for the journal.
+    records: Vec<u8>,
+    keep_records: bool,
     now: i64,
 }
 
@@ -98,6 +109,8 @@ impl<'t> Batch<'t> {
             appender,
             hub,
             effects,
+            records: Vec::new(),
+            keep_records: false,
             now,
         })
     }
@@ -118,8 +131,13 @@ impl<'t> Batch<'t> {
         }
     }
 
+    /// Keeps the records of messages for the journal.
+    pub(crate) fn keep_records(&mut self) {
+        self.keep_records = true;
+    }
+
     /// Writes what was only changed in memory.
-    pub(crate) fn finish(mut self) -> Result<(State, Vec<Effect>), StoreError> {
+    pub(crate) fn finish(mut self) -> Result<Finished, StoreError> {
         for id in &self.changed {
             match self.state.mailboxes.get(id) {
                 Some(row) => self.tables.mailboxes.insert(*id, row.encode().as_slice())?,
@@ -128,7 +146,11 @@ impl<'t> Batch<'t> {
         }
         let (segment, end) = self.appender.position();
         write_meta(&mut self.tables.meta, self.state.counters, segment, end)?;
-        Ok((self.state, self.effects))
+        Ok(Finished {
+            state: self.state,
+            effects: self.effects,
+            records: self.records,
+        })
     }
 
     /// The row, to be changed.
@@ -185,6 +207,27 @@ fn write_meta(
         table.insert(name, value)?;
     }
     Ok(())
+}
+
+impl Batch<'_> {
+    /// Makes the mailbox that a record names, if it is not there.
+    pub(crate) fn ensure_mailbox(&mut self, id: u64, name: &str) {
+        if self.state.mailboxes.contains_key(&id) {
+            return;
+        }
+        let mut name = name.to_owned();
+        while self.state.names.contains_key(&name) {
+            name.push('_');
+        }
+        let counters = &mut self.state.counters;
+        let next = counters.next_mailbox;
+        counters.next_mailbox = id.saturating_sub(1);
+        let row = mailboxes::new_row(counters, &name, schema::SpecialUse::None, self.now);
+        counters.next_mailbox = next.max(id.saturating_add(1));
+        self.state.names.insert(name, id);
+        self.state.mailboxes.insert(id, Arc::new(row));
+        self.changed.insert(id);
+    }
 }
 
 /// Writes a new account: INBOX and the mailboxes that clients look for, all subscribed.

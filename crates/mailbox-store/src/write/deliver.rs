@@ -1,13 +1,17 @@
 //! A message comes in.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use mail_message::{Summary, ThreadIds};
-use mail_types::{SystemFlag, Uid};
+use mail_types::{Flags, SystemFlag, Uid};
 use redb::ReadableTable;
 
 use super::Batch;
-use crate::operation::{Deliver, DeliveryKey};
+use crate::operation::{Deliver, DeliveryKey, FlagNames, Target};
 use crate::record::{RecordHeader, push_record};
-use crate::schema::{EmailRow, MessageRow, email_id, encode_summary};
+use crate::schema::{EmailRow, MessageRow, email_id, encode_summary, number_of};
+use crate::segment::Location;
 use crate::{Applied, ApplyError, Change, MessageState, StoreError};
 
 /// How long a delivery's key is kept, in seconds: far longer than any queue keeps a message.
@@ -22,13 +26,7 @@ impl Batch<'_> {
         &mut self,
         deliver: &Deliver,
     ) -> Result<Result<Applied, ApplyError>, StoreError> {
-        if let Some(key) = deliver.key
-            && self
-                .tables
-                .deliveries
-                .get((key.queue_id, key.index))?
-                .is_some()
-        {
+        if self.is_delivered(deliver.key)? {
             return Ok(Ok(Applied::DeliveredBefore));
         }
         let Some(id) = self.state.find(&deliver.mailbox) else {
@@ -48,14 +46,75 @@ impl Batch<'_> {
         let Some(uid) = Uid::new(row.uid_next).filter(|uid| uid.next().is_some()) else {
             return Ok(Err(ApplyError::UidsUsedUp));
         };
-        let name = row.name.clone();
-        let email = self.store_email(deliver, id, uid, flags.bits(), name)?;
+        if let Some(row) = self.row_mut(id) {
+            row.keywords.extend(new_keywords.iter().cloned());
+        }
+        self.put(deliver, id, uid, flags, new_keywords, None)
+    }
+
+    /// Puts back a message that a record tells of: of the journal, or with its place in a segment.
+    /// False if the index has it or its mailbox is gone.
+    pub(crate) fn restore(
+        &mut self,
+        header: &RecordHeader,
+        content: Bytes,
+        location: Option<Location>,
+    ) -> Result<bool, StoreError> {
+        let id = header.mailbox_id.get();
+        let (Some(row), Some(uid)) = (self.row(id), Uid::new(header.uid)) else {
+            return Ok(false);
+        };
+        // Records of a segment are read into an index that knows no message but from them.
+        let is_known = uid.get() < row.uid_next && location.is_none();
+        let is_there = self.tables.messages.get((id, uid.get()))?.is_some();
+        if is_known || is_there || self.is_delivered(header.key)? {
+            return Ok(false);
+        }
+        if let Some(row) = self.row_mut(id) {
+            row.uid_next = row.uid_next.max(uid.get());
+        }
+        let counters = &mut self.state.counters;
+        counters.next_email = counters.next_email.max(number_of(header.email_id));
+        self.now = header.internal_date;
+        // What a keyword's bit means is not in a record.
+        let flags = system_only(header.flags.into());
+        let deliver = Deliver {
+            key: header.key,
+            mailbox: Target::Id(id.into()),
+            flags: FlagNames::default(),
+            internal_date: header.internal_date,
+            internal_offset: header.internal_offset,
+            summary: Arc::new(mail_message::summarize(&content)),
+            content: vec![content],
+            quota: 0,
+        };
+        let put = self.put(&deliver, id, uid, flags, Vec::new(), location)?;
+        Ok(put.is_ok())
+    }
+
+    fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
+        let Some(key) = key else { return Ok(false) };
+        let known = self.tables.deliveries.get((key.queue_id, key.index))?;
+        Ok(known.is_some())
+    }
+
+    /// The message gets its row; nothing can refuse it any more.
+    fn put(
+        &mut self,
+        deliver: &Deliver,
+        id: u64,
+        uid: Uid,
+        flags: Flags,
+        new_keywords: Vec<String>,
+        location: Option<Location>,
+    ) -> Result<Result<Applied, ApplyError>, StoreError> {
+        let size = deliver.content.iter().map(|piece| piece.len() as u64).sum();
+        let email = self.store_email(deliver, id, uid, flags.bits(), location)?;
         let claimed = self.hub.claims_recent(id.into());
         let Some(row) = self.row_mut(id) else {
             return Ok(Err(ApplyError::NoSuchMailbox));
         };
-        row.keywords.extend(new_keywords.iter().cloned());
-        row.uid_next += 1;
+        row.uid_next = uid.get().saturating_add(1).max(row.uid_next);
         row.highest_modseq += 1;
         if claimed {
             row.recent_from = row.uid_next;
@@ -115,32 +174,21 @@ impl Batch<'_> {
         }
     }
 
-    /// Appends the record and tells the index where it is.
+    /// Tells the index of a content, and where it is; without a place it is appended.
     fn store_email(
         &mut self,
         deliver: &Deliver,
         mailbox: u64,
         uid: Uid,
         flags: u64,
-        mailbox_name: String,
+        location: Option<Location>,
     ) -> Result<u64, StoreError> {
         let email = self.state.counters.next_email;
         self.state.counters.next_email += 1;
-        let header = RecordHeader {
-            email_id: email_id(self.account, email),
-            mailbox_id: mailbox.into(),
-            uid: uid.get(),
-            flags,
-            internal_date: deliver.internal_date,
-            internal_offset: deliver.internal_offset,
-            key: deliver.key,
-            mailbox: mailbox_name,
+        let location = match location {
+            Some(location) => location,
+            None => self.append(deliver, email, mailbox, uid, flags)?,
         };
-        let pieces: Vec<&[u8]> = deliver.content.iter().map(AsRef::as_ref).collect();
-        let content_len = pieces.iter().map(|piece| piece.len()).sum();
-        let mut record = Vec::new();
-        push_record(&mut record, &header, &pieces);
-        let location = self.appender.append(&record, content_len)?;
         let summary: &Summary = &deliver.summary;
         let row = EmailRow {
             location,
@@ -154,6 +202,38 @@ impl Batch<'_> {
             .summaries
             .insert(email, encode_summary(summary).as_slice())?;
         Ok(email)
+    }
+
+    /// Appends the record to the segment.
+    fn append(
+        &mut self,
+        deliver: &Deliver,
+        email: u64,
+        mailbox: u64,
+        uid: Uid,
+        flags: u64,
+    ) -> Result<Location, StoreError> {
+        let name = self.row(mailbox).map(|row| row.name.clone());
+        let header = RecordHeader {
+            email_id: email_id(self.account, email),
+            mailbox_id: mailbox.into(),
+            uid: uid.get(),
+            flags,
+            internal_date: deliver.internal_date,
+            internal_offset: deliver.internal_offset,
+            key: deliver.key,
+            mailbox: name.unwrap_or_default(),
+        };
+        let pieces: Vec<&[u8]> = deliver.content.iter().map(AsRef::as_ref).collect();
+        let content_len = pieces.iter().map(|piece| piece.len()).sum();
+        let start = self.records.len();
+        push_record(&mut self.records, &header, &pieces);
+        let record = self.records.get(start..).unwrap_or_default();
+        let location = self.appender.append(record, content_len)?;
+        if !self.keep_records {
+            self.records.clear();
+        }
+        Ok(location)
     }
 
     /// The thread of the first message id that is known, or a new one; all its ids lead there from
@@ -207,6 +287,12 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+fn system_only(flags: Flags) -> Flags {
+    SystemFlag::ALL
+        .into_iter()
+        .fold(Flags::NONE, |all, flag| all | (flags & flag.into()))
 }
 
 /// FNV-1a, seeded: two ids with one hash only put two conversations into one.

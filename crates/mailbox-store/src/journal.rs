@@ -1,0 +1,390 @@
+//! The delivery journal: mail for all accounts, made durable by one sync for whoever waits.
+//!
+//! A journal is a file of records, each the same octets that the account's segment gets. An entry
+//! is *open* until a durable commit of its account's index has what it says. A file goes once it is
+//! full and none of its entries is open.
+//!
+//! # Locks
+//!
+//! `writer` before `open`; neither is held while an account's lock is waited for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mail_types::AccountId;
+use tracing::warn;
+
+use crate::StoreError;
+use crate::record::{RecordHeader, push_record};
+use crate::scan::{Found, Records};
+use crate::schema::{account_of, email_id};
+use crate::segment::sync_error;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    /// Octets at which a file is full.
+    max: u64,
+    queue: Mutex<Vec<Waiting>>,
+    writer: Mutex<Writer>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    account: AccountId,
+    records: Vec<u8>,
+    slot: Arc<Slot>,
+}
+
+type Outcome = Result<(), Arc<StoreError>>;
+type Slot = Mutex<Option<Outcome>>;
+
+#[derive(Debug)]
+struct Writer {
+    number: u32,
+    file: File,
+    end: u64,
+    /// Is told of each file that is full.
+    full: Option<Sender<()>>,
+    /// Nothing is taken any more.
+    is_closed: bool,
+}
+
+/// Records of one account that stand behind each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    number: u32,
+    offset: u64,
+    end: u64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    places: HashMap<AccountId, Vec<Place>>,
+    /// Open places in each file.
+    files: BTreeMap<u32, usize>,
+}
+
+impl Journal {
+    /// Reads what the folder has; what is written goes to a new file.
+    pub(crate) fn open(folder: &Path, max: u64, full: Sender<()>) -> Result<Self, StoreError> {
+        fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
+        let mut open = Open::default();
+        let numbers = numbers(folder)?;
+        for number in &numbers {
+            read_file(folder, *number, &mut open)?;
+        }
+        let number = numbers.last().map_or(1, |last| last + 1);
+        let file = create(folder, number)?;
+        let writer = Writer {
+            number,
+            file,
+            end: 0,
+            full: Some(full),
+            is_closed: false,
+        };
+        let journal = Self {
+            folder: folder.to_owned(),
+            max,
+            queue: Mutex::default(),
+            writer: Mutex::new(writer),
+            open: Mutex::new(open),
+        };
+        journal.remove_files(number);
+        Ok(journal)
+    }
+
+    /// Makes an account's records durable. The caller holds the account's writer, so that an
+    /// account's records are in the order of its changes.
+    pub(crate) fn append(&self, account: AccountId, records: Vec<u8>) -> Outcome {
+        let slot: Arc<Slot> = Arc::default();
+        lock(&self.queue).push(Waiting {
+            account,
+            records,
+            slot: slot.clone(),
+        });
+        let mut writer = lock(&self.writer);
+        // Who held the writer before may have written ours too.
+        if lock(&slot).is_none() {
+            let batch = std::mem::take(&mut *lock(&self.queue));
+            let outcome = self.write(&mut writer, &batch).map_err(Arc::new);
+            for waiting in batch {
+                *lock(&waiting.slot) = Some(outcome.clone());
+            }
+        }
+        drop(writer);
+        let none = || {
+            Err(Arc::new(StoreError::Engine(
+                "no outcome of the journal".to_owned(),
+            )))
+        };
+        lock(&slot).take().unwrap_or_else(none)
+    }
+
+    fn write(&self, writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
+        if writer.is_closed {
+            return Err(StoreError::Engine("the store is closed".to_owned()));
+        }
+        if writer.end >= self.max {
+            self.roll(writer)?;
+        }
+        let start = writer.end;
+        let written = write_all(writer, batch);
+        if let Err(error) = written {
+            // What was not answered must not be found at the next start.
+            let path = path(&self.folder, writer.number);
+            writer
+                .file
+                .set_len(start)
+                .map_err(|error| StoreError::io(path, error))?;
+            writer.end = start;
+            return Err(error);
+        }
+        let mut open = lock(&self.open);
+        let mut offset = start;
+        for waiting in batch {
+            let end = offset + waiting.records.len() as u64;
+            let number = writer.number;
+            open.add(
+                waiting.account,
+                Place {
+                    number,
+                    offset,
+                    end,
+                },
+            );
+            offset = end;
+        }
+        Ok(())
+    }
+
+    fn roll(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let next = writer.number + 1;
+        writer.file = create(&self.folder, next)?;
+        writer.number = next;
+        writer.end = 0;
+        self.remove_files(next);
+        if let Some(full) = &writer.full {
+            // Without a listener the store is being closed, which empties the journal as well.
+            let _ = full.send(());
+        }
+        Ok(())
+    }
+
+    /// An account's open entries, oldest first.
+    pub(crate) fn entries(
+        &self,
+        account: AccountId,
+    ) -> Result<Vec<(RecordHeader, Vec<u8>)>, StoreError> {
+        let places = lock(&self.open).places.get(&account).cloned();
+        let mut entries = Vec::new();
+        for place in places.unwrap_or_default() {
+            let path = path(&self.folder, place.number);
+            let records = Records::open(&path)?;
+            let mut offset = place.offset;
+            while offset < place.end {
+                let what = "an entry of the journal is not what was written";
+                let damaged = || StoreError::Damaged {
+                    file: path.clone(),
+                    offset,
+                    what,
+                };
+                let found = records.at(offset)?.ok_or_else(damaged)?;
+                let end = found.end();
+                let content = found.content.ok_or_else(damaged)?;
+                entries.push((found.header, content));
+                offset = end;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Accounts with open entries; with `full_only` those in files that are full.
+    pub(crate) fn accounts(&self, full_only: bool) -> Vec<AccountId> {
+        let number = lock(&self.writer).number;
+        let is_old = |place: &Place| !full_only || place.number < number;
+        let open = lock(&self.open);
+        let accounts = open
+            .places
+            .iter()
+            .filter(|(_, places)| places.iter().any(is_old));
+        accounts.map(|(account, _)| *account).collect()
+    }
+
+    /// All that an account's entries say is in its index, durably.
+    pub(crate) fn settle(&self, account: AccountId) {
+        if lock(&self.open).forget(account) {
+            let number = lock(&self.writer).number;
+            self.remove_files(number);
+        }
+    }
+
+    /// The account is gone: its entries must not come back after a crash, even where an account
+    /// with its id is made anew.
+    pub(crate) fn bury(&self, account: AccountId) -> Result<(), Arc<StoreError>> {
+        if lock(&self.open).places.contains_key(&account) {
+            let mut record = Vec::new();
+            push_record(&mut record, &tombstone(account), &[]);
+            self.append(account, record)?;
+            self.settle(account);
+        }
+        Ok(())
+    }
+
+    /// Nobody is told of full files any more.
+    pub(crate) fn hang_up(&self) {
+        lock(&self.writer).full = None;
+    }
+
+    /// Takes nothing any more, and removes its files unless entries are open.
+    pub(crate) fn close(&self) {
+        lock(&self.writer).is_closed = true;
+        self.remove_files(u32::MAX);
+    }
+
+    /// Removes the files before `number` that have no open entry. One that stays is read in vain at
+    /// the next start, since its entries are known.
+    fn remove_files(&self, number: u32) {
+        let numbers = numbers(&self.folder).unwrap_or_else(|error| {
+            warn!(%error, "the journal's folder cannot be read");
+            Vec::new()
+        });
+        for old in numbers {
+            if old >= number || lock(&self.open).files.contains_key(&old) {
+                continue;
+            }
+            let path = path(&self.folder, old);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    warn!(%error, file = %path.display(), "a journal cannot be removed");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Open {
+    fn add(&mut self, account: AccountId, place: Place) {
+        *self.files.entry(place.number).or_default() += 1;
+        self.places.entry(account).or_default().push(place);
+    }
+
+    /// True if a file may have lost its last open entry.
+    fn forget(&mut self, account: AccountId) -> bool {
+        let mut is_free = false;
+        for place in self.places.remove(&account).unwrap_or_default() {
+            if let Some(count) = self.files.get_mut(&place.number) {
+                *count -= 1;
+                if *count == 0 {
+                    self.files.remove(&place.number);
+                    is_free = true;
+                }
+            }
+        }
+        is_free
+    }
+}
+
+fn write_all(writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
+    let len = batch.iter().map(|waiting| waiting.records.len()).sum();
+    let mut all = Vec::with_capacity(len);
+    for waiting in batch {
+        all.extend_from_slice(&waiting.records);
+    }
+    writer
+        .file
+        .write_all_at(&all, writer.end)
+        .map_err(|error| StoreError::io("journal", error))?;
+    writer.file.sync_data().map_err(sync_error)?;
+    writer.end += all.len() as u64;
+    Ok(())
+}
+
+/// Notes the entries of a file that a crash has left. The first record that is not whole is where
+/// the last write ended, which nobody was told of.
+fn read_file(folder: &Path, number: u32, open: &mut Open) -> Result<(), StoreError> {
+    let path = path(folder, number);
+    let records = Records::open(&path)?;
+    let mut offset = 0;
+    while let Some(found) = records.at(offset)? {
+        if found.content.is_none() {
+            break;
+        }
+        let end = found.end();
+        let place = Place {
+            number,
+            offset,
+            end,
+        };
+        note(open, &found, place);
+        offset = end;
+    }
+    if offset < records.len() {
+        let rest = records.len() - offset;
+        warn!(file = %path.display(), offset, rest, "the journal's end is torn");
+    }
+    Ok(())
+}
+
+fn note(open: &mut Open, found: &Found, place: Place) {
+    let account = account_of(found.header.email_id);
+    if found.header.uid == 0 {
+        open.forget(account);
+    } else {
+        open.add(account, place);
+    }
+}
+
+/// A record that no message has, since UIDs begin at 1.
+fn tombstone(account: AccountId) -> RecordHeader {
+    RecordHeader {
+        email_id: email_id(account.get(), 0),
+        mailbox_id: 0.into(),
+        uid: 0,
+        flags: 0,
+        internal_date: 0,
+        internal_offset: 0,
+        key: None,
+        mailbox: String::new(),
+    }
+}
+
+fn path(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number:08}.journal"))
+}
+
+fn numbers(folder: &Path) -> Result<Vec<u32>, StoreError> {
+    let failed = |error| StoreError::io(folder, error);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".journal"));
+        numbers.extend(stem.and_then(|stem| stem.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn create(folder: &Path, number: u32) -> Result<File, StoreError> {
+    let path = path(folder, number);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| StoreError::io(&path, error))?;
+    crate::segment::sync_folder(folder)?;
+    Ok(file)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
