@@ -1,10 +1,12 @@
 //! Delivery agents attach, get tasks and report.
 
+use std::sync::Arc;
+
 use mail_rpc::convert::ConvertError;
 use mail_rpc::pb::queue::v1 as pb;
 use mail_rpc::pb::queue::v1::delivery_agent_service_server::DeliveryAgentService;
 use mail_types::{Outcome, QueueId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
@@ -118,6 +120,8 @@ async fn listen(
     messages: &mut Streaming<pb::AgentMessage>,
     tasks: &Tasks,
 ) -> Result<(), Status> {
+    // An agent that reports faster than the driver takes it is not read meanwhile.
+    let room = Arc::new(Semaphore::new(MAX_TASKS as usize));
     loop {
         let message = tokio::select! {
             () = queue.drained.cancelled() => return Ok(()),
@@ -132,7 +136,10 @@ async fn listen(
                 "an agent says hello once, then reports",
             ));
         };
+        let permit = room.clone().acquire_owned().await;
+        let permit = permit.map_err(|error| Status::internal(error.to_string()))?;
         queue.tell(Event::TaskReport {
+            permit,
             agent,
             task: report.task_id,
             destination_down: report.destination_down,

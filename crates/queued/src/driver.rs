@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Settings(Arc<Settings>),
     States(Vec<QueueId>, oneshot::Sender<Vec<Option<Known>>>),
     TaskReport {
+        /// Its place among the agent's reports that are under way.
+        permit: OwnedSemaphorePermit,
         agent: AgentId,
         task: u64,
         outcomes: Vec<(u32, Outcome)>,
@@ -202,6 +204,7 @@ impl Driver {
                 drop(reply.send(states.collect()));
             }
             Event::TaskReport {
+                permit,
                 agent,
                 task,
                 outcomes,
@@ -209,6 +212,7 @@ impl Driver {
             } => {
                 let scheduler = &mut self.scheduler;
                 scheduler.report(now, agent, task, outcomes, destination_down);
+                drop(permit);
             }
         }
         Ok(())

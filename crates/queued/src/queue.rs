@@ -32,7 +32,7 @@ pub struct Parts {
     pub(crate) router: Router,
     pub(crate) clock: Clock,
     /// To the driver. Not bounded itself: mail that comes in carries its share of
-    /// `incoming_memory`, agents are bounded by their credit, answers by what was asked.
+    /// `incoming_memory`, each agent's reports have places, answers are bounded by what was asked.
     pub(crate) events: mpsc::UnboundedSender<Event>,
     /// Octets of mail that is coming in.
     pub(crate) incoming: Arc<Semaphore>,
