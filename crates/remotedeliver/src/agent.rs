@@ -195,7 +195,7 @@ async fn perform(
     let task_id = task.task_id;
     let indices: Vec<u32> = task.recipients.iter().map(|r| r.index).collect();
     let qid = QueueId::from(task.queue_id);
-    let delivery = match Job::new(task, queue) {
+    let delivery = match Job::new(task, queue).await {
         Ok(job) => {
             let started = Instant::now();
             let delivery = deliverer.deliver(&job, stop).await?;

@@ -36,12 +36,24 @@ impl Content {
         }
     }
 
-    /// True unless the header is known to be ASCII.
-    pub(crate) fn may_have_utf8_header(&self) -> bool {
-        let Self::Inline(data) = self else {
+    /// True unless the header is known to be ASCII. Of content that is not at hand the first piece
+    /// is read.
+    pub(crate) async fn may_have_utf8_header(&self) -> bool {
+        let first = match self {
+            Self::Inline(data) => Ok((data.clone(), true)),
+            Self::Queued { .. } => match self.open().await {
+                Ok(mut reader) => reader.next().await,
+                Err(status) => Err(status),
+            },
+        };
+        // If it cannot be read, the attempt will find that out in its turn.
+        let Ok((data, last)) = first else {
             return true;
         };
         let end = data.windows(4).position(|window| window == b"\r\n\r\n");
+        if end.is_none() && !last {
+            return true;
+        }
         !data
             .get(..end.unwrap_or(data.len()))
             .unwrap_or_default()

@@ -27,7 +27,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// Takes a task; `queue` is asked for content that it does not carry.
-    pub(crate) fn new(
+    pub(crate) async fn new(
         task: pb::Task,
         queue: &DeliveryAgentServiceClient<Channel>,
     ) -> Result<Self, ConvertError> {
@@ -56,7 +56,7 @@ impl Job {
             },
             // Clients that ask for SMTPUTF8 with each message would else reach nobody without it.
             // The session looks at the addresses itself.
-            smtputf8: task.smtputf8 && content.may_have_utf8_header(),
+            smtputf8: task.smtputf8 && content.may_have_utf8_header().await,
             envelope_id: task.envelope_id.clone(),
             dsn_return: match task.dsn_return() {
                 pb::DsnReturn::Unspecified => None,

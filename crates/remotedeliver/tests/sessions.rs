@@ -318,6 +318,20 @@ async fn smtputf8_is_asked_for_where_it_is_needed() {
         .task(&["jose@x.test"], b"Subject: x\r\n\r\nhi\r\n");
     task.smtputf8 = true;
     assert_eq!(bench.perform(task).await.0, [TAKEN]);
+    let large = [b"Subject: x\r\n\r\n".to_vec(), b"line\r\n".repeat(20_000)].concat();
+    let mut task = bench.queue.task(&["jose@x.test"], &large);
+    task.smtputf8 = true;
+    assert_eq!(bench.perform(task).await.0, [TAKEN]);
+    assert!(!sink.mails()[2].command.contains("SMTPUTF8"));
+    let large = [
+        b"Subject: \xc3\xa9\r\n\r\n".to_vec(),
+        b"line\r\n".repeat(20_000),
+    ]
+    .concat();
+    let mut task = bench.queue.task(&["jose@x.test"], &large);
+    task.smtputf8 = true;
+    assert_eq!(bench.perform(task).await.0, [TAKEN]);
+    assert!(sink.mails()[3].command.contains("SMTPUTF8"));
     assert!(sink.mails()[0].command.ends_with("BODY=8BITMIME SMTPUTF8"));
     assert!(!sink.mails()[1].command.contains("SMTPUTF8"));
     bench.stop().await;
