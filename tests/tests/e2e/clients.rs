@@ -152,7 +152,7 @@ fn curl_sends_and_reads() -> Result<()> {
 
 #[test]
 fn mutt_sends_and_reads() -> Result<()> {
-    if !have(&["mutt"]) {
+    if !have(&["mutt", "python3"]) {
         return Ok(());
     }
     let suite = shared()?;
@@ -183,23 +183,23 @@ fn mutt_sends_and_reads() -> Result<()> {
         .input("A line from mutt.\n")
         .run()?;
     wait_mail(&suite, &user, &subject)?;
-    // Save all of INBOX to a local mailbox and quit.
+    // Save all of INBOX to a local mailbox and quit; for that mutt wants a terminal.
     let saved = folder.path().join("saved");
     let keys = format!(
-        "push \"<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>{}<enter><quit>\"",
+        "set confirmappend = no\nset confirmcreate = no\nset quit = yes\npush \
+         \"<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>{}<enter><quit>\"\n",
         saved.display()
     );
-    mutt()
-        .args([
-            "-e",
-            "set confirmappend = no; set confirmcreate = no; set quit = yes",
-            "-e",
-            &keys,
-        ])
+    let rc = private(&folder, "reading", &format!("{config}{keys}"))?;
+    Tool::python("import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)")
+        .args(["mutt", "-n", "-F"])
+        .arg(rc)
         .args([
             "-f",
             &format!("imaps://localhost:{}/INBOX", suite.ports().imaps),
         ])
+        .env("HOME", folder.path())
+        .env("TERM", "xterm")
         .run()?;
     let read = fs::read_to_string(saved)?;
     ensure!(

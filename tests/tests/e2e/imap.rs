@@ -81,7 +81,6 @@ fn errors_are_told_and_the_session_goes_on() -> Result<()> {
     let user = new_user(&suite, "imap")?;
     let mut session = imap(&suite, &user, "INBOX")?;
     for (bad, answer) in [
-        ("SELECT nosuch", "NO"),
         ("FETCH", "BAD"),
         ("FETCH 1:* (NOSUCH)", "BAD"),
         ("NOSUCH", "BAD"),
@@ -89,6 +88,9 @@ fn errors_are_told_and_the_session_goes_on() -> Result<()> {
         ("COPY 1 INBOX", ""),
         ("UID", "BAD"),
         ("SEARCH CHARSET NOSUCH ALL", "NO"),
+        // After a failure nothing is selected (RFC 3501 §6.3.1).
+        ("SELECT nosuch", "NO"),
+        ("FETCH 1 (FLAGS)", "BAD"),
     ] {
         session.send(&format!("x {bad}"))?;
         let lines = session.until_tagged("x")?;
