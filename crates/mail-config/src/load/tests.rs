@@ -213,3 +213,48 @@ mod documented {
             .unwrap_or(line)
     }
 }
+
+/// What `deploy/` installs.
+mod deployed {
+    use super::*;
+
+    fn loaded(file: &str) -> Config {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/");
+        Config::load(&Source::File(format!("{folder}{file}").into()), []).unwrap()
+    }
+
+    #[test]
+    fn units_and_configuration_name_the_same_sockets() {
+        let config = loaded("systemd/correo.toml");
+        assert_eq!(config.rpc.directory, "unix:/run/correo/directory.sock");
+        assert_eq!(config.queued.data_dir, Path::new("/var/lib/correo/queue"));
+        assert_eq!(
+            config.localdeliver.data_dir,
+            Path::new("/var/lib/correo/mail")
+        );
+        assert_eq!(
+            config.directoryd.data_dir,
+            Path::new("/var/lib/correo/directory")
+        );
+    }
+
+    #[test]
+    fn in_containers_each_socket_has_a_folder_of_its_own() {
+        let rpc = loaded("container/correo.toml").rpc;
+        let sockets = [
+            rpc.directory,
+            rpc.directory_auth,
+            rpc.directory_admin,
+            rpc.queue_submit,
+            rpc.queue_agent,
+            rpc.queue_admin,
+            rpc.mailbox,
+            rpc.mailbox_admin,
+        ];
+        for socket in sockets {
+            let path = Path::new(socket.strip_prefix("unix:/run/correo/").unwrap());
+            let folder = path.parent().unwrap();
+            assert_eq!(path.file_stem().unwrap(), folder.as_os_str(), "{socket}");
+        }
+    }
+}
