@@ -192,10 +192,7 @@ impl Io {
                 self.retrieve(message, top, stream).await?;
             }
             Event::Commit(uids) => {
-                let done = match self.maildrop.take() {
-                    Some(maildrop) => maildrop.delete(&self.shared.mailboxes, &uids).await,
-                    None => false,
-                };
+                let done = self.delete(&uids).await;
                 self.session.handle_committed(done);
             }
             // Done by the caller, which has the stream to itself.
@@ -215,6 +212,19 @@ impl Io {
         let uid_validity = maildrop.uid_validity();
         self.maildrop = Some(maildrop);
         Ok((uid_validity, messages))
+    }
+
+    async fn delete(&mut self, uids: &[u32]) -> bool {
+        let Some(maildrop) = self.maildrop.take() else {
+            return false;
+        };
+        let done = maildrop.delete(&self.shared.mailboxes, uids).await;
+        if done {
+            let (sid, messages) = (self.logins.sid(), uids.len());
+            info!(sid, messages, "msg.deleted");
+            metrics::counter!("correo_pop3_deleted_total").increment(messages as u64);
+        }
+        done
     }
 
     /// Sends a message as it comes from the store: at most [`OUTPUT`] octets wait.
@@ -261,6 +271,10 @@ impl Io {
             }
         }
         self.session.handle_content_end();
+        if !top {
+            metrics::counter!("correo_pop3_retrieved_total").increment(1);
+            metrics::counter!("correo_pop3_octets_retrieved_total").increment(message.size);
+        }
         Ok(())
     }
 

@@ -61,6 +61,10 @@ impl Logins {
         }
     }
 
+    pub(crate) fn sid(&self) -> &str {
+        &self.client.sid
+    }
+
     pub(crate) fn cancel(&mut self) {
         self.exchange = None;
     }
@@ -74,12 +78,14 @@ impl Logins {
             }
             Ok(Step::Success(login)) => {
                 info!(sid, %peer, account = %login.account.address, "login.ok");
+                metrics::counter!("correo_logins_total", "service" => "pop3").increment(1);
                 let data = login.additional_data.as_ref().map(|data| data.to_vec());
                 self.login = Some(login);
                 AuthAnswer::Success(data)
             }
             Ok(Step::Failure(reason, detail)) => {
                 info!(sid, %peer, ?reason, detail, "login.failed");
+                metrics::counter!("correo_logins_failed_total", "service" => "pop3").increment(1);
                 AuthAnswer::Failure(failure(reason))
             }
             Err(error) => {
