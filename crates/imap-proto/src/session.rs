@@ -75,8 +75,8 @@ enum Input {
     MessageEnd { tag: Tag },
     /// Octets that are thrown away; the command is answered already.
     Discard(u64),
-    /// The rest of a line that is too long.
-    SkipLine,
+    /// The rest of a line that is too long, of which so many octets more are read.
+    SkipLine(u64),
     /// A SASL response.
     Auth,
     /// DONE.
@@ -135,9 +135,25 @@ impl Session {
         }
     }
 
+    /// True in the middle of a command, but for the message of APPEND, which may take its time.
+    pub fn is_in_command(&self) -> bool {
+        match self.input {
+            Input::Line => !self.command.is_empty() || !self.buffer.is_empty(),
+            Input::Literal(_) | Input::Discard(_) | Input::SkipLine(_) => true,
+            Input::Message { .. } | Input::MessageEnd { .. } | Input::Auth | Input::Idle => false,
+        }
+    }
+
+    /// What the client may use.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Takes what the client sent.
     pub fn handle_input(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        if self.state != State::Logout {
+            self.buffer.extend_from_slice(bytes);
+        }
     }
 
     /// TLS is on: whatever was sent before does not count (RFC 3501 §6.2.1).
@@ -196,7 +212,7 @@ impl Session {
         }
         match &mut self.input {
             Input::Line => self.line(out),
-            Input::SkipLine => (self.skip_line(), None),
+            Input::SkipLine(_) => self.skip_line(out),
             Input::Literal(left) => {
                 let rest = self.buffer.get(self.taken..).unwrap_or_default();
                 let len = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
@@ -217,7 +233,7 @@ impl Session {
                 *left -= len as u64;
                 let done = *left == 0;
                 if done {
-                    self.input = Input::SkipLine;
+                    self.input = Input::SkipLine(self.limits.discard);
                 }
                 (done, None)
             }
@@ -235,6 +251,14 @@ impl Session {
         }
     }
 
+    /// How much of a line that is too long is read: who is not logged in gets little.
+    fn skipped(&self) -> u64 {
+        match self.state {
+            State::NotAuthenticated => 4 * self.limits.command_before_login as u64,
+            _ => self.limits.discard,
+        }
+    }
+
     /// Takes a line with its end off the input, if it is complete.
     fn take_line(&mut self) -> Option<Vec<u8>> {
         let end = memchr(b'\n', self.rest())?;
@@ -243,21 +267,35 @@ impl Session {
         Some(line)
     }
 
-    fn skip_line(&mut self) -> bool {
-        if let Some(end) = memchr(b'\n', self.rest()) {
-            self.taken += end + 1;
+    fn skip_line(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
+        let end = memchr(b'\n', self.rest());
+        let len = end.map_or(self.rest().len(), |end| end + 1);
+        self.taken += len;
+        if end.is_some() {
             self.input = Input::Line;
-            return true;
+            return (true, None);
         }
-        self.taken = self.buffer.len();
-        false
+        if let Input::SkipLine(left) = &mut self.input {
+            *left = left.saturating_sub(len as u64);
+            if *left == 0 {
+                return (true, Some(self.far_too_much(out, "the line does not end")));
+            }
+        }
+        (false, None)
+    }
+
+    /// Ends with a client that sends more without asking than is worth reading.
+    fn far_too_much(&mut self, out: &mut Vec<u8>, text: &str) -> Event {
+        push_status(out, None, Condition::Bye, None, text);
+        self.state = State::Logout;
+        Event::Close(CloseReason::TooMuch)
     }
 
     /// A command's next line.
     fn line(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
         let Some(end) = memchr(b'\n', self.rest()) else {
             if self.command.len() + self.rest().len() > self.limit() {
-                self.input = Input::SkipLine;
+                self.input = Input::SkipLine(self.skipped());
                 return (true, self.bad(out, "the command is too long"));
             }
             return (false, None);
@@ -345,16 +383,8 @@ impl Session {
         if literal.synchronising {
             return self.count_bad(out);
         }
-        if literal.size > self.limits.discard {
-            push_status(
-                out,
-                None,
-                Condition::Bye,
-                None,
-                "the literal is far too large",
-            );
-            self.state = State::Logout;
-            return Some(Event::Close(CloseReason::TooMuch));
+        if literal.size > self.skipped() {
+            return Some(self.far_too_much(out, "the literal is far too large"));
         }
         self.input = Input::Discard(literal.size);
         self.count_bad(out)
@@ -394,7 +424,7 @@ impl Session {
             return (false, None);
         };
         if line.last() != Some(&b'\n') {
-            self.input = Input::SkipLine;
+            self.input = Input::SkipLine(self.limits.discard);
         }
         if line.trim_ascii().is_empty() {
             self.bad_commands = 0;
@@ -414,9 +444,7 @@ impl Session {
     fn auth(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
         let Some(line) = self.take_line() else {
             if self.rest().len() > self.limits.command_before_login {
-                push_status(out, None, Condition::Bye, None, "the line is too long");
-                self.state = State::Logout;
-                return (true, Some(Event::Close(CloseReason::TooMuch)));
+                return (true, Some(self.far_too_much(out, "the line is too long")));
             }
             return (false, None);
         };

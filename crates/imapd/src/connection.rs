@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon_kit::{Connection, NetStream};
+use imap_proto::{Session, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::info;
 
@@ -25,11 +26,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, service: &'static str, connection
     let sid = format!("{:016x}", rand::random::<u64>());
     let peer = connection.peer;
     info!(sid, %peer, service, "session.opened");
+    metrics::gauge!("correo_sessions", "service" => service).increment(1.0);
     // The handshake's state is large and soon gone.
     let result = match Box::pin(open(&shared, service, connection)).await {
         Ok(stream) => run(shared, stream, sid.clone(), peer.ip()).await,
         Err(error) => Err(error),
     };
+    metrics::gauge!("correo_sessions", "service" => service).decrement(1.0);
     match result {
         Ok(reason) => info!(sid, reason, "session.closed"),
         Err(error) => info!(sid, reason = "lost", %error, "session.closed"),
@@ -62,6 +65,7 @@ async fn run(
     let encrypted = stream.is_encrypted();
     let mut conversation = Conversation::begin(shared.clone(), encrypted, sid, peer).await;
     let mut room = SMALL;
+    let mut patience = Patience::begin();
     loop {
         let next = Box::pin(conversation.work(&mut stream)).await?;
         flush(&mut conversation.out, &mut stream).await?;
@@ -74,8 +78,43 @@ async fn run(
                 stream = Box::pin(handshake(&shared, stream)).await?;
                 conversation.tls_is_on().await;
             }
-            Next::Read => room = read(&shared, &mut conversation, &mut stream, room).await?,
+            Next::Read => {
+                let patience = patience.left(&conversation.session);
+                room = read(&shared, &mut conversation, &mut stream, room, patience).await?;
+            }
         }
+    }
+}
+
+/// How long a client is waited for. An octet now and then does not prolong a login or a command.
+struct Patience {
+    connected: Instant,
+    /// When the command began that is not complete yet.
+    command: Option<Instant>,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        Self {
+            connected: Instant::now(),
+            command: None,
+        }
+    }
+
+    fn left(&mut self, session: &Session) -> Duration {
+        let limits = session.limits();
+        let mut left = session.patience();
+        if session.state() == State::NotAuthenticated {
+            let spent = self.connected.elapsed();
+            left = left.min(limits.login_timeout.saturating_sub(spent));
+        }
+        if session.is_in_command() {
+            let spent = self.command.get_or_insert_with(Instant::now).elapsed();
+            left = left.min(limits.command_timeout.saturating_sub(spent));
+        } else {
+            self.command = None;
+        }
+        left
     }
 }
 
@@ -86,8 +125,8 @@ async fn read(
     conversation: &mut Conversation,
     stream: &mut NetStream,
     room: usize,
+    patience: Duration,
 ) -> io::Result<usize> {
-    let patience = conversation.session.patience();
     // On the heap, so that a silent client costs the small size.
     let mut input = vec![0; room];
     let read = tokio::time::timeout(patience, stream.read(&mut input));

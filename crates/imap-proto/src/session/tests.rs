@@ -117,8 +117,12 @@ fn literals_that_are_too_large_are_not_read() {
     assert!(out.ends_with("* BYE the literal is far too large\r\n"));
     let (_, out) = both_ways(State::NotAuthenticated, "a LOGIN {2000}\r\n");
     assert!(out.starts_with("a NO [TOOBIG]"));
-    let (_, out) = talk(State::Selected, "x".repeat(100_000).as_bytes().chunks(100));
+    let (_, out) = talk(State::NotAuthenticated, [&b"a LOGIN {5000+}\r\n"[..]]);
+    assert!(out.contains("* BYE"), "{out}");
+    let (events, out) = talk(State::Selected, "x".repeat(100_000).as_bytes().chunks(100));
     assert_eq!(out.matches("too long").count(), 1);
+    assert!(out.ends_with("* BYE the line does not end\r\n"), "{out}");
+    assert_eq!(events, ["Close(TooMuch)"]);
 }
 
 #[test]
