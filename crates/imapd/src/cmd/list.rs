@@ -207,16 +207,25 @@ fn matches(name: &str, pattern: &str) -> bool {
         return name == "INBOX";
     }
     let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
+    let any_case = if name == b"INBOX" || name.starts_with(b"INBOX/") {
+        b"INBOX".len()
+    } else {
+        0
+    };
     // Which ends of the pattern's beginning fit the name's beginning.
     let mut reachable = vec![false; pattern.len() + 1];
     close(&mut reachable, pattern, Some(0));
-    for byte in name {
+    for (index, byte) in name.iter().enumerate() {
         let mut next = vec![false; pattern.len() + 1];
         for at in (0..pattern.len()).filter(|at| reachable.get(*at) == Some(&true)) {
             match pattern.get(at) {
                 Some(b'*') => close(&mut next, pattern, Some(at)),
                 Some(b'%') if *byte != b'/' => close(&mut next, pattern, Some(at)),
-                Some(other) if other == byte => close(&mut next, pattern, Some(at + 1)),
+                Some(other)
+                    if other == byte || (index < any_case && other.eq_ignore_ascii_case(byte)) =>
+                {
+                    close(&mut next, pattern, Some(at + 1));
+                }
                 _ => {}
             }
         }
@@ -245,6 +254,8 @@ mod tests {
     fn patterns() {
         for (name, pattern) in [
             ("INBOX", "inbox"),
+            ("INBOX", "inb%"),
+            ("INBOX/x", "inbox/*"),
             ("a/b", "*"),
             ("a/b", "a/%"),
             ("a", "%"),
@@ -257,6 +268,8 @@ mod tests {
             ("a/b", "%"),
             ("a", "a/%"),
             ("ab", "a"),
+            ("INBOX/x", "inbox/X"),
+            ("INBOXES", "inbox*"),
             ("", "x"),
             ("a/b/c", "a%c"),
         ] {
