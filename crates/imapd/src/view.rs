@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use imap_proto::SequenceSet;
 use imap_proto::encode::{self, FetchResponse};
+use imap_proto::{Code, SequenceSet};
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::Flags;
 use pb::mailbox_service_client::MailboxServiceClient;
@@ -21,6 +21,10 @@ use crate::answer::No;
 
 /// How long the feed may take to bring what a command of ours has done.
 const FEED_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often and how soon a mailbox is opened again while localdeliver may be starting anew: clients
+/// wait half a minute and more, and a session that ends costs them a login.
+const RESTART_TRIES: u32 = 100;
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// A message.
 #[derive(Debug, Clone, Copy)]
@@ -251,7 +255,20 @@ impl View {
 
     /// Opens the mailbox anew after the feed ended, and holds what has changed as one change.
     async fn catch_up(&mut self, client: &MailboxServiceClient<Channel>) -> Result<(), No> {
-        let fresh = Self::open(client, self.account, "", self.mailbox_id, self.read_only).await?;
+        let mut tries = RESTART_TRIES;
+        let fresh = loop {
+            let opened = Self::open(client, self.account, "", self.mailbox_id, self.read_only);
+            match opened.await {
+                Ok(fresh) => break fresh,
+                Err(no) if no.code == Some(Code::NonExistent) => {
+                    self.gone = true;
+                    return Ok(());
+                }
+                Err(no) if tries == 0 => return Err(no),
+                Err(_) => tries -= 1,
+            }
+            tokio::time::sleep(RESTART_PAUSE).await;
+        };
         if fresh.uid_validity != self.uid_validity {
             self.gone = true;
             return Ok(());

@@ -309,10 +309,13 @@ impl Work<'_> {
         if let Some(summary) = summary {
             push_summary(&mut response, summary, &self.plan.items);
         }
+        if self.plan.wanted.is_empty() {
+            response.end();
+            return Ok(());
+        }
         let mut first = response.is_empty();
-        let empty = PartIndex::of_message(b"");
-        let parts = summary.and_then(|summary| PartIndex::parse(&summary.parts).ok());
-        let parts = parts.unwrap_or(empty);
+        let stored = summary.map_or(&b""[..], |summary| &summary.parts);
+        let parts = PartIndex::parse(stored).unwrap_or_else(|_| PartIndex::of_message(b""));
         for wanted in &self.plan.wanted {
             if !first {
                 self.out.push(b' ');
