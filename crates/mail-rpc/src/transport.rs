@@ -16,3 +16,10 @@ pub use server::{Listener, TransportError, bind, routes_served};
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// HTTP/2 window of one connection in octets: the most that a peer daemon can make us buffer.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// HTTP/2 window in octets of one stream that a client reads. A reader that stops, because its own
+/// peer is slow, leaves this much in memory.
+const READER_WINDOW: u32 = 256 * 1024;
+/// HTTP/2 window in octets of one connection that a client reads: the largest there is. Any smaller
+/// one is used up by as many stopped readers as fit, and then nobody's answers come any more. The
+/// bound is that of the readers' number.
+const READERS_WINDOW: u32 = (1 << 31) - 1;
