@@ -60,7 +60,8 @@ fn mutual_tls(files: &RpcTls) -> Result<Option<MutualTls>, Failure> {
 
 fn unreachable(daemon: &str, endpoint: &str, reason: &str) -> Failure {
     let advice = if reason.contains("ermission denied") {
-        "run this as the user whose daemon it is, or as root".to_owned()
+        "run this as root, as a member of the group correo-admin, or as the daemon's own user"
+            .to_owned()
     } else {
         format!("start it: `systemctl start correo-{daemon}`, or all of them with `correo up`")
     };
