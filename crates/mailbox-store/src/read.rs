@@ -245,6 +245,12 @@ impl Account {
         }
     }
 
+    /// Compares a message with its checksum. For those that are read in pieces; see
+    /// [`Self::read_content`].
+    pub fn verify_content(&self, message: &Message) -> Result<(), StoreError> {
+        self.segments.verify(message.location)
+    }
+
     /// Octets of a message from `offset` on, at most `len`. A message read whole is compared with
     /// its checksum.
     pub fn read_content(

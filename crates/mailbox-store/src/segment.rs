@@ -14,6 +14,9 @@ use crate::record::{FIXED, Fixed, RecordHeader};
 /// Segment files of one account that are kept open for reading.
 const OPEN_FILES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
+/// Octets that are read at a time where a large message is compared with its checksum.
+const VERIFIED_AT_A_TIME: usize = 256 * 1024;
+
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -73,6 +76,21 @@ impl Segments {
             return Err(self.damaged(at, "the content's checksum is wrong"));
         }
         Ok(content)
+    }
+
+    /// Compares a content with its checksum without holding it in memory.
+    pub(crate) fn verify(&self, at: Location) -> Result<(), StoreError> {
+        let (fixed, _) = self.read_header(at.segment, at.offset)?;
+        let (mut crc, mut offset) = (0, 0);
+        while offset < at.content_len {
+            let piece = self.read(at, offset, VERIFIED_AT_A_TIME)?;
+            crc = crc32c::crc32c_append(crc, &piece);
+            offset += piece.len() as u64;
+        }
+        if crc != fixed.content_crc || fixed.content_len != at.content_len {
+            return Err(self.damaged(at, "the content's checksum is wrong"));
+        }
+        Ok(())
     }
 
     /// The header of the record at `offset`.

@@ -202,6 +202,14 @@ fn a_damaged_message_harms_no_other() {
         })
         .unwrap();
     assert_eq!(results, [false, true]);
+    results.clear();
+    account
+        .read_messages(id(&account, "INBOX"), &all(), false, |message| {
+            results.push(account.verify_content(&message).is_ok());
+            true
+        })
+        .unwrap();
+    assert_eq!(results, [false, true]);
 }
 
 #[test]

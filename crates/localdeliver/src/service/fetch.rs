@@ -227,7 +227,14 @@ impl Cursor {
         let wanted = usize::try_from(end.saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(PIECE);
-        let content = match account.read_content(&message, at, wanted) {
+        // A message that is read whole in one piece is verified there.
+        let in_pieces = at == 0 && end == message.size && message.size > PIECE as u64;
+        let verified = if in_pieces {
+            account.verify_content(&message)
+        } else {
+            Ok(())
+        };
+        let content = match verified.and_then(|()| account.read_content(&message, at, wanted)) {
             Ok(content) => Bytes::from(content),
             Err(StoreError::Damaged { .. }) => {
                 self.damaged.insert(message.uid);
