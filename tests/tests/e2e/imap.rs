@@ -100,3 +100,18 @@ fn errors_are_told_and_the_session_goes_on() -> Result<()> {
     session.imap("y", "NOOP")?;
     Ok(())
 }
+
+#[test]
+fn many_clients_in_one_mailbox_agree() -> Result<()> {
+    if !have(&["python3"]) {
+        return Ok(());
+    }
+    let suite = shared()?;
+    let user = new_user(&suite, "stress")?;
+    let said = Tool::python(include_str!("../../clients/imap_stress.py"))
+        .args([suite.ports().ip.to_string(), suite.ports().imap.to_string()])
+        .args([&user.address, &user.password, "5"])
+        .run()?;
+    assert!(said.text().contains("all agree"), "{}", said.all());
+    Ok(())
+}
