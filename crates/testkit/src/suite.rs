@@ -72,11 +72,12 @@ pub struct SuiteBuilder {
 /// dropped.
 #[derive(Debug)]
 pub struct Suite {
+    // Before the folder, so that the daemons are gone when it is removed.
+    daemons: Mutex<Vec<(Daemon, Process)>>,
     home: TempDir,
     ports: Ports,
     domain: String,
     host: Option<Host>,
-    daemons: Mutex<Vec<(Daemon, Process)>>,
 }
 
 impl SuiteBuilder {
