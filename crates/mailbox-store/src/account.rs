@@ -9,6 +9,7 @@ use mail_types::{AccountId, MailboxId};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::change::Hub;
+use crate::group::Group;
 use crate::journal::Journal;
 use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
 use crate::segment::{Appender, Segments, sync_folder};
@@ -30,20 +31,14 @@ pub struct Account {
     journal: Arc<Journal>,
     hub: Arc<Hub>,
     /// Operations that wait for the writer.
-    queue: Mutex<Vec<Waiting>>,
+    group: Group<Operation, Outcome>,
     writer: Mutex<Writer>,
     /// What is committed; readers take a copy.
     state: RwLock<Arc<State>>,
     failed: AtomicBool,
 }
 
-struct Waiting {
-    operation: Operation,
-    slot: Arc<Slot>,
-}
-
 type Outcome = Result<Result<Applied, ApplyError>, Arc<StoreError>>;
-type Slot = Mutex<Option<Outcome>>;
 
 struct Writer {
     appender: Appender,
@@ -102,7 +97,7 @@ impl Account {
             segments: Segments::new(segment_folder),
             journal,
             hub: Arc::default(),
-            queue: Mutex::default(),
+            group: Group::default(),
             writer: Mutex::new(Writer { appender, lazy: 0 }),
             state: RwLock::new(Arc::new(state)),
             failed: AtomicBool::new(false),
@@ -180,50 +175,30 @@ impl Account {
     /// Does several operations, one after the other, in one transaction with whatever else waits.
     /// Answers in their order.
     pub fn apply_all(&self, operations: Vec<Operation>, now: i64) -> Vec<Outcome> {
-        let slots: Vec<Arc<Slot>> = operations.iter().map(|_| Arc::default()).collect();
-        {
-            let mut queue = lock(&self.queue);
-            let waiting = operations.into_iter().zip(&slots);
-            queue.extend(waiting.map(|(operation, slot)| Waiting {
-                operation,
-                slot: slot.clone(),
-            }));
-        }
-        let mut writer = lock(&self.writer);
-        // Who held the writer before may have done ours too; then the queue holds only what others
-        // have added, and they wait for the writer themselves.
-        if slots.iter().any(|slot| lock(slot).is_none()) {
-            let batch = std::mem::take(&mut *lock(&self.queue));
-            self.write(&mut writer, batch, now);
-        }
-        drop(writer);
-        let none = || Err(Arc::new(StoreError::Engine("no outcome".to_owned())));
-        slots
-            .iter()
-            .map(|slot| lock(slot).take().unwrap_or_else(none))
-            .collect()
+        let count = operations.len();
+        let outcomes = self.group.run(operations, |batch| {
+            let mut writer = lock(&self.writer);
+            let batch: Vec<&Operation> = batch.iter().collect();
+            self.write(&mut writer, &batch, now)
+        });
+        outcomes.unwrap_or_else(|| {
+            let lost = Arc::new(StoreError::Engine("the writer panicked".to_owned()));
+            vec![Err(lost); count]
+        })
     }
 
-    fn write(&self, writer: &mut Writer, batch: Vec<Waiting>, now: i64) {
-        let operations: Vec<&Operation> = batch.iter().map(|waiting| &waiting.operation).collect();
-        match self.transact(writer, &operations, now) {
-            Ok(outcomes) => {
-                for (waiting, outcome) in batch.iter().zip(outcomes) {
-                    *lock(&waiting.slot) = Some(Ok(outcome));
-                }
-            }
+    fn write(&self, writer: &mut Writer, batch: &[&Operation], now: i64) -> Vec<Outcome> {
+        match self.transact(writer, batch, now) {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) if batch.len() == 1 || error.is_fatal() || self.has_failed() => {
                 let error = Arc::new(error);
-                for waiting in &batch {
-                    *lock(&waiting.slot) = Some(Err(error.clone()));
-                }
+                vec![Err(error); batch.len()]
             }
             // One that cannot be done must not take the others with it.
-            Err(_) => {
-                for waiting in batch {
-                    self.write(writer, vec![waiting], now);
-                }
-            }
+            Err(_) => batch
+                .iter()
+                .flat_map(|one| self.write(writer, &[one], now))
+                .collect(),
         }
     }
 

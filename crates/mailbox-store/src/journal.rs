@@ -19,6 +19,7 @@ use mail_types::AccountId;
 use tracing::warn;
 
 use crate::StoreError;
+use crate::group::Group;
 use crate::record::{RecordHeader, push_record};
 use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
@@ -30,7 +31,7 @@ pub(crate) struct Journal {
     folder: PathBuf,
     /// Octets at which a file is full.
     max: u64,
-    queue: Mutex<Vec<Waiting>>,
+    group: Group<Waiting, Outcome>,
     writer: Mutex<Writer>,
     open: Mutex<Open>,
 }
@@ -39,11 +40,9 @@ pub(crate) struct Journal {
 struct Waiting {
     account: AccountId,
     records: Vec<u8>,
-    slot: Arc<Slot>,
 }
 
 type Outcome = Result<(), Arc<StoreError>>;
-type Slot = Mutex<Option<Outcome>>;
 
 #[derive(Debug)]
 struct Writer {
@@ -92,7 +91,7 @@ impl Journal {
         let journal = Self {
             folder: folder.to_owned(),
             max,
-            queue: Mutex::default(),
+            group: Group::default(),
             writer: Mutex::new(writer),
             open: Mutex::new(open),
         };
@@ -103,28 +102,16 @@ impl Journal {
     /// Makes an account's records durable. The caller holds the account's writer, so that an
     /// account's records are in the order of its changes.
     pub(crate) fn append(&self, account: AccountId, records: Vec<u8>) -> Outcome {
-        let slot: Arc<Slot> = Arc::default();
-        lock(&self.queue).push(Waiting {
-            account,
-            records,
-            slot: slot.clone(),
-        });
-        let mut writer = lock(&self.writer);
-        // Who held the writer before may have written ours too.
-        if lock(&slot).is_none() {
-            let batch = std::mem::take(&mut *lock(&self.queue));
+        let waiting = Waiting { account, records };
+        let outcomes = self.group.run(vec![waiting], |batch| {
+            let mut writer = lock(&self.writer);
             let outcome = self.write(&mut writer, &batch).map_err(Arc::new);
-            for waiting in batch {
-                *lock(&waiting.slot) = Some(outcome.clone());
-            }
-        }
-        drop(writer);
-        let none = || {
-            Err(Arc::new(StoreError::Engine(
-                "no outcome of the journal".to_owned(),
-            )))
-        };
-        lock(&slot).take().unwrap_or_else(none)
+            vec![outcome; batch.len()]
+        });
+        outcomes.and_then(|mut all| all.pop()).unwrap_or_else(|| {
+            let lost = "the journal's writer panicked".to_owned();
+            Err(Arc::new(StoreError::Engine(lost)))
+        })
     }
 
     fn write(&self, writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {

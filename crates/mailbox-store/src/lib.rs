@@ -20,6 +20,7 @@ mod account;
 mod change;
 mod check;
 mod error;
+mod group;
 mod journal;
 mod name;
 mod operation;
