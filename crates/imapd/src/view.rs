@@ -354,6 +354,11 @@ impl View {
             if entry.modseq < state.modseq {
                 entry.flags = Flags::from(state.flags);
                 entry.modseq = state.modseq;
+                // A number that the client has not heard of must not come before its EXISTS.
+                if place >= *told {
+                    self.push_exists(out);
+                    *told = self.messages.len();
+                }
                 self.push_flags(place, out, show);
             }
         }
