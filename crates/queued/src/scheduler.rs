@@ -2,7 +2,7 @@
 //!
 //! A message has one *job* for each destination that some of its recipients share. A job is ready,
 //! waits for its time, or is with an agent; the recipients' own state is in the message's record.
-//! Asking the directory is a job as well, for the destination [`ROUTER`].
+//! Asking the directory is a job as well, for the destination `ROUTER`.
 //!
 //! In: [`Scheduler::accept`], [`Scheduler::restore`], the answers to actions, agents and their
 //! reports, operators' changes, time. Out, until it is empty: [`Scheduler::poll_action`].

@@ -31,6 +31,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure the queue and the mail store in release; the whole suite beside others comes later
+    Bench,
     /// Check which crate depends on which, by crates/xtask/deps.toml
     Deps,
     /// Check that no file is in the repository that does not belong there
@@ -47,6 +49,7 @@ enum Verb {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
+        Verb::Bench => suite::bench(),
         Verb::Deps => deps::run(),
         Verb::Files => files::run(),
         Verb::Proto { check } => proto::run(check),

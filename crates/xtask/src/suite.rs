@@ -38,6 +38,35 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     check(&mut test)
 }
 
+/// Runs the crates' own measurements: accepting and handing out, and delivery into mailboxes.
+pub(crate) fn bench() -> anyhow::Result<()> {
+    let folder = root()?.join("target/bench");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let measurements: [(&str, &str, &[&str]); 2] = [
+        ("queued", "throughput", &["64", "4096", "5"]),
+        ("mailbox-store", "speed", &[]),
+    ];
+    for (package, example, arguments) in measurements {
+        let data = folder.join(package);
+        std::fs::create_dir_all(&data)?;
+        let mut run = cargo()?;
+        run.args([
+            "run",
+            "--release",
+            "--package",
+            package,
+            "--example",
+            example,
+            "--",
+        ]);
+        run.arg(&data).args(arguments);
+        check(&mut run)?;
+    }
+    Ok(())
+}
+
 fn build(release: bool) -> anyhow::Result<()> {
     let mut build = cargo()?;
     build.arg("build");
