@@ -101,6 +101,7 @@ async fn store(
                     index,
                 }),
                 mailbox: Target::Name(MailboxName::inbox()),
+                uid: None,
                 flags: FlagNames::default(),
                 internal_date: now(),
                 internal_offset: 0,

@@ -61,6 +61,7 @@ fn mail(number: u64) -> Operation {
             index: 0,
         }),
         mailbox: Target::Name(MailboxName::inbox()),
+        uid: None,
         flags: FlagNames::default(),
         internal_date: NOW,
         internal_offset: 0,

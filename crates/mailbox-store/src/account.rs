@@ -12,7 +12,7 @@ use crate::change::Hub;
 use crate::group::Group;
 use crate::journal::Journal;
 use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
-use crate::segment::{Appender, Segments, sync_folder};
+use crate::segment::{Appender, Segments, has_mail, sync_folder};
 use crate::store::Options;
 use crate::write::{Batch, Finished, defaults};
 use crate::{Applied, ApplyError, Event, Operation, Snapshot, StoreError, Target, Watcher};
@@ -78,6 +78,10 @@ impl Account {
     ) -> Result<Self, StoreError> {
         let is_new = !folder.exists();
         std::fs::create_dir_all(&folder).map_err(|error| StoreError::io(&folder, error))?;
+        // A new index would say that the segments are empty.
+        if !folder.join("index.redb").exists() && has_mail(&folder.join("segments")) {
+            return Err(StoreError::IndexMissing(folder));
+        }
         let db = Database::builder()
             .set_cache_size(options.index_cache)
             .create(folder.join("index.redb"))?;

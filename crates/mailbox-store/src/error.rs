@@ -15,6 +15,12 @@ pub enum StoreError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The account is being made anew.
+    #[error("the account is being made anew")]
+    Busy,
+    /// There is mail, but no index: it has to be made anew.
+    #[error("{0}: the index is missing; `correo store rebuild` makes it anew")]
+    IndexMissing(PathBuf),
     /// The index engine failed.
     #[error("index: {0}")]
     Engine(String),
@@ -49,6 +55,8 @@ impl StoreError {
     /// The same error for another caller.
     pub(crate) fn shared(error: &Self) -> Self {
         match error {
+            Self::Busy => Self::Busy,
+            Self::IndexMissing(folder) => Self::IndexMissing(folder.clone()),
             Self::Full => Self::Full,
             Self::Fatal(source) => Self::Fatal(io::Error::new(source.kind(), source.to_string())),
             Self::Io { file, source } => Self::Io {

@@ -39,8 +39,8 @@ pub use check::CheckReport;
 pub use error::StoreError;
 pub use name::{MailboxName, NameError};
 pub use operation::{
-    Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Expunge, FlagChange, FlagMode, FlagNames,
-    Operation, Target,
+    Adopt, Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Expunge, FlagChange, FlagMode,
+    FlagNames, Operation, Target,
 };
 pub use read::{MailboxInfo, MailboxStatus, Message, Usage};
 pub use rebuild::RebuildReport;

@@ -43,6 +43,9 @@ pub struct Deliver {
     pub key: Option<DeliveryKey>,
     /// Where to.
     pub mailbox: Target,
+    /// The UID that it should have, as an import wants it. One that is below UIDNEXT is not given
+    /// again: the message then gets UIDNEXT.
+    pub uid: Option<Uid>,
     /// Its flags.
     pub flags: FlagNames,
     /// Unix time in seconds (RFC 3501 §2.3.3).
@@ -109,9 +112,23 @@ pub struct Expunge {
     pub only_deleted: bool,
 }
 
+/// What an import knows of a mailbox that was elsewhere before. An empty mailbox that never had a
+/// message takes over the UIDVALIDITY; UIDNEXT and MODSEQ only grow.
+#[derive(Debug, Clone)]
+pub struct Adopt {
+    /// The mailbox, which is there.
+    pub mailbox: MailboxName,
+    /// UIDVALIDITY; 0 is not known.
+    pub uid_validity: u32,
+    /// UIDNEXT; 0 is not known.
+    pub uid_next: u32,
+}
+
 /// A change of an account.
 #[derive(Debug, Clone)]
 pub enum Operation {
+    /// An import begins with a mailbox.
+    Adopt(Adopt),
     /// CREATE.
     Create(MailboxName, SpecialUse),
     /// COPY or MOVE.
@@ -148,6 +165,15 @@ impl Operation {
 /// What an operation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
+    /// What the mailbox has after an import has begun.
+    Adopted {
+        /// Which.
+        mailbox: MailboxId,
+        /// UIDVALIDITY.
+        uid_validity: u32,
+        /// UIDNEXT.
+        uid_next: u32,
+    },
     /// COPY or MOVE.
     Copied {
         /// The target.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
+use tracing::warn;
 
 use crate::StoreError;
 use crate::record::{FIXED, Fixed, RecordHeader};
@@ -145,7 +146,18 @@ impl Segments {
             return Ok(file.clone());
         }
         let path = self.path(segment);
-        let file = Arc::new(File::open(&path).map_err(|error| StoreError::io(path, error))?);
+        let file = File::open(&path).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                let what = "the segment is not there";
+                return StoreError::Damaged {
+                    file: path,
+                    offset: 0,
+                    what,
+                };
+            }
+            StoreError::io(path, error)
+        })?;
+        let file = Arc::new(file);
         open.put(segment, file.clone());
         Ok(file)
     }
@@ -179,12 +191,8 @@ impl Appender {
             .map_err(|error| StoreError::io(path(), error))?
             .len();
         if len < end {
-            let what = "the segment is shorter than the index says";
-            return Err(StoreError::Damaged {
-                file: path(),
-                offset: len,
-                what,
-            });
+            // What is missing are damaged messages, which cost no others: new ones go behind them.
+            warn!(file = %path().display(), len, end, "the segment is shorter than the index says");
         }
         file.set_len(end)
             .map_err(|error| StoreError::io(path(), error))?;
@@ -258,6 +266,15 @@ impl Appender {
     fn path(&self) -> PathBuf {
         segment_path(&self.folder, self.segment)
     }
+}
+
+/// Is there a segment with something in it?
+pub(crate) fn has_mail(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return false;
+    };
+    let has_octets = |entry: fs::DirEntry| entry.metadata().is_ok_and(|found| found.len() > 0);
+    entries.flatten().any(has_octets)
 }
 
 pub(crate) fn segment_path(folder: &Path, segment: u32) -> PathBuf {

@@ -120,6 +120,7 @@ impl<'t> Batch<'t> {
         operation: &Operation,
     ) -> Result<Result<Applied, ApplyError>, StoreError> {
         match operation {
+            Operation::Adopt(adopt) => Ok(self.adopt(adopt)),
             Operation::Copy(copy) => self.copy(copy),
             Operation::Create(name, special_use) => Ok(self.create(name, *special_use)),
             Operation::Delete(name) => self.delete(name),

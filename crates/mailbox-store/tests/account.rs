@@ -39,6 +39,7 @@ fn mail_with(subject: &str, key: Option<DeliveryKey>, quota: u64) -> Operation {
     Operation::Deliver(Box::new(Deliver {
         key,
         mailbox: Target::Name(MailboxName::inbox()),
+        uid: None,
         flags: FlagNames::default(),
         internal_date: NOW,
         internal_offset: 60,

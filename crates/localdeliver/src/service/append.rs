@@ -125,6 +125,7 @@ impl Service {
                 let deliver = Deliver {
                     key: None,
                     mailbox,
+                    uid: None,
                     flags,
                     internal_date: begin.internal_date.unwrap_or_else(now),
                     internal_offset: begin.internal_date_offset,

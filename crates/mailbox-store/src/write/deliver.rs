@@ -43,7 +43,8 @@ impl Batch<'_> {
             Ok(flags) => flags,
             Err(refused) => return Ok(Err(refused)),
         };
-        let Some(uid) = Uid::new(row.uid_next).filter(|uid| uid.next().is_some()) else {
+        let wanted = deliver.uid.map_or(0, Uid::get).max(row.uid_next);
+        let Some(uid) = Uid::new(wanted).filter(|uid| uid.next().is_some()) else {
             return Ok(Err(ApplyError::UidsUsedUp));
         };
         if let Some(row) = self.row_mut(id) {
@@ -81,6 +82,7 @@ impl Batch<'_> {
         let deliver = Deliver {
             key: header.key,
             mailbox: Target::Id(id.into()),
+            uid: None,
             flags: FlagNames::default(),
             internal_date: header.internal_date,
             internal_offset: header.internal_offset,

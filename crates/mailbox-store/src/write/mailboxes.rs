@@ -6,7 +6,7 @@ use mail_types::{Uid, UidSet};
 
 use super::{Batch, Effect};
 use crate::account::Counters;
-use crate::operation::{CopyMail, Expunge, Target};
+use crate::operation::{Adopt, CopyMail, Expunge, Target};
 use crate::schema::{MailboxRow, SpecialUse};
 use crate::{Applied, ApplyError, Change, MailboxName, StoreError};
 
@@ -22,6 +22,9 @@ pub(super) const DEFAULTS: [(&str, SpecialUse); 6] = [
 
 /// Mailboxes of one account. People have hundreds; each costs some memory in each daemon.
 const MAX_MAILBOXES: usize = 10_000;
+
+/// UIDVALIDITYs and UIDNEXTs from here on are not taken over: too few would be left behind them.
+const MAX_ADOPTED: u32 = u32::MAX - 1_000_000;
 
 /// A new mailbox, whose id is `counters.next_mailbox` as this leaves it.
 pub(super) fn new_row(
@@ -71,6 +74,26 @@ impl Batch<'_> {
         self.state.mailboxes.insert(id, Arc::new(row));
         self.changed.insert(id);
         Ok(Applied::Created(id.into()))
+    }
+
+    pub(super) fn adopt(&mut self, adopt: &Adopt) -> Result<Applied, ApplyError> {
+        let id = self.state.names.get(adopt.mailbox.as_str()).copied();
+        let id = id.ok_or(ApplyError::NoSuchMailbox)?;
+        let last = &mut self.state.counters.uid_validity;
+        let row = self.state.mailboxes.get_mut(&id).map(Arc::make_mut);
+        let row = row.ok_or(ApplyError::NoSuchMailbox)?;
+        self.changed.insert(id);
+        // Nobody can have seen a message under the old value. Later mailboxes need higher ones.
+        if row.uid_next == 1 && (1..MAX_ADOPTED).contains(&adopt.uid_validity) {
+            row.uid_validity = adopt.uid_validity;
+            *last = u64::from(adopt.uid_validity).max(*last);
+        }
+        row.uid_next = row.uid_next.max(adopt.uid_next.min(MAX_ADOPTED));
+        Ok(Applied::Adopted {
+            mailbox: id.into(),
+            uid_validity: row.uid_validity,
+            uid_next: row.uid_next,
+        })
     }
 
     pub(super) fn delete(

@@ -51,6 +51,7 @@ pub fn mail(mailbox: &str, subject: &str, filler: usize, queue_id: Option<u64>) 
     Operation::Deliver(Box::new(Deliver {
         key: queue_id.map(|queue_id| DeliveryKey { queue_id, index: 0 }),
         mailbox: Target::Name(name(mailbox)),
+        uid: None,
         flags: FlagNames::default(),
         internal_date: NOW,
         internal_offset: 60,
