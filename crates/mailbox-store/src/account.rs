@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use mail_types::{AccountId, MailboxId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction,
+};
 
 use crate::change::Hub;
 use crate::group::Group;
 use crate::journal::Journal;
 use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
 use crate::segment::{Appender, Segments, has_mail, sync_folder};
+use crate::snapshot::{IndexCopy, Keeper, is_told_by_record};
 use crate::store::Options;
 use crate::write::{Batch, Finished, defaults};
 use crate::{Applied, ApplyError, Event, Operation, Snapshot, StoreError, Target, Watcher};
@@ -35,6 +38,7 @@ pub struct Account {
     writer: Mutex<Writer>,
     /// What is committed; readers take a copy.
     state: RwLock<Arc<State>>,
+    keeper: Keeper,
     failed: AtomicBool,
 }
 
@@ -91,7 +95,7 @@ impl Account {
             sync_folder(&folder)?;
             folder.parent().map_or(Ok(()), sync_folder)?;
         }
-        let (state, segment, end) = load(&db)?;
+        let (state, segment, end) = load(&db.begin_read()?)?;
         let segment_folder = folder.join("segments");
         let appender = Appender::open(&segment_folder, segment, end, options.segment_size)?;
         let account = Self {
@@ -104,6 +108,7 @@ impl Account {
             group: Group::default(),
             writer: Mutex::new(Writer { appender, lazy: 0 }),
             state: RwLock::new(Arc::new(state)),
+            keeper: Keeper::default(),
             failed: AtomicBool::new(false),
         };
         account.replay()?;
@@ -142,6 +147,33 @@ impl Account {
         Ok(())
     }
 
+    /// Writes a snapshot, if there is something new for it and `is_due` says so of the number of
+    /// changes and of the messages. `now` is Unix time in seconds.
+    pub(crate) fn keep_snapshot(
+        &self,
+        now: i64,
+        is_due: impl FnOnce(u64, u64) -> bool,
+    ) -> Result<(), StoreError> {
+        let unkept = self.keeper.unkept();
+        if unkept == 0 || !is_due(unkept, self.usage().messages) || self.has_failed() {
+            return Ok(());
+        }
+        let (txn, changes) = {
+            let _writer = lock(&self.writer);
+            (self.db.begin_read()?, self.keeper.changes())
+        };
+        let copy = IndexCopy::of(&txn, now)?;
+        drop(txn);
+        let held = || lock(&self.writer);
+        self.keeper.keep(&self.folder, &copy, changes, held)
+    }
+
+    /// Writes a snapshot, whatever the last one has. `now` is Unix time in seconds.
+    pub(crate) fn keep_new_snapshot(&self, now: i64) -> Result<(), StoreError> {
+        self.keeper.note(&self.folder, 1)?;
+        self.keep_snapshot(now, |_, _| true)
+    }
+
     /// The account's id.
     pub fn id(&self) -> AccountId {
         self.id
@@ -150,6 +182,10 @@ impl Account {
     /// The account's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// True if the index has to be opened anew before it works again.
@@ -254,6 +290,8 @@ impl Account {
             writer.lazy += records.len() as u64;
             self.commit_lazily(txn, records)?;
         } else {
+            let untold = operations.iter().filter(|one| !is_told_by_record(one));
+            self.keeper.note(&self.folder, untold.count() as u64)?;
             writer.appender.sync()?;
             self.end_transaction(txn)?;
             writer.lazy = 0;
@@ -344,6 +382,32 @@ impl Account {
         Ok(())
     }
 
+    /// Changes the index with other means than operations; nobody else writes meanwhile. Watchers
+    /// have to watch anew. What the change answers beside its outcome says whether there was one.
+    pub(crate) fn rewrite<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(T, bool), StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut writer = lock(&self.writer);
+        if self.has_failed() {
+            return Err(StoreError::Busy);
+        }
+        let txn = self.db.begin_write()?;
+        let (outcome, is_changed) = change(&txn)?;
+        if !is_changed {
+            return Ok(outcome);
+        }
+        self.keeper.note(&self.folder, 1)?;
+        writer.appender.sync()?;
+        self.end_transaction(txn)?;
+        writer.lazy = 0;
+        self.journal.settle(self.id);
+        let (state, ..) = load(&self.db.begin_read()?)?;
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        self.hub.drop_all();
+        Ok(outcome)
+    }
+
     /// Fails from now on; watchers have to watch anew.
     pub(crate) fn close(&self) {
         let _writer = lock(&self.writer);
@@ -401,8 +465,7 @@ fn prepare(db: &Database, now: i64) -> Result<(), StoreError> {
 }
 
 /// What the index says: the state, and the segment with its end.
-pub(crate) fn load(db: &Database) -> Result<(State, u32, u64), StoreError> {
-    let txn = db.begin_read()?;
+pub(crate) fn load(txn: &ReadTransaction) -> Result<(State, u32, u64), StoreError> {
     let mut state = State::default();
     for row in txn.open_table(MAILBOXES)?.iter()? {
         let (id, row) = row?;

@@ -1,12 +1,17 @@
 //! Is all there that the index says, and is it what was written?
 
-use std::collections::BTreeMap;
+mod index;
+pub(crate) mod records;
 
-use redb::{ReadableDatabase, ReadableTable};
+pub(crate) use index::{Emails, Sums};
+pub(crate) use records::Damaged;
 
-use crate::StoreError;
+use redb::ReadableDatabase;
+
 use crate::account::Account;
-use crate::schema::{EMAILS, EmailRow, MESSAGES, MessageRow, SUMMARIES};
+use crate::maintain::{Finding, Observer, Report, Told, Totals};
+use crate::snapshot::IndexCopy;
+use crate::{StoreError, account};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,59 +27,40 @@ pub struct CheckReport {
 impl Account {
     /// Reads all messages and compares them with their checksums and the index with itself.
     pub fn check(&self) -> Result<CheckReport, StoreError> {
-        let mut report = CheckReport::default();
+        let mut problems = Vec::new();
+        let mut observer = |report| {
+            if let Report::Found(Finding::Wrong(what)) = report {
+                problems.push(what);
+            }
+            true
+        };
+        let totals = self.check_with(&mut observer)?;
+        Ok(CheckReport {
+            messages: totals.messages,
+            emails: totals.emails,
+            problems,
+        })
+    }
+
+    /// The same, told while it goes on. The account can be used meanwhile: what is looked at is its
+    /// state at the beginning.
+    pub fn check_with(&self, observer: &mut Observer<'_>) -> Result<Totals, StoreError> {
+        let mut told = Told::new(observer);
+        // From here on its own files have all of it.
+        self.checkpoint()?;
         let txn = self.db.begin_read()?;
-        let state = self.state();
-        let mut references: BTreeMap<u64, u32> = BTreeMap::new();
-        let mut counts: BTreeMap<u64, u32> = BTreeMap::new();
-        for entry in txn.open_table(MESSAGES)?.iter()? {
-            let (key, value) = entry?;
-            let row = MessageRow::decode(value.value())?;
-            report.messages += 1;
-            *references.entry(row.email).or_default() += 1;
-            *counts.entry(key.value().0).or_default() += 1;
+        let (state, segment, end) = account::load(&txn)?;
+        let (totals, emails) = index::check(&txn, &state, &mut told)?;
+        if told.is_stopped() {
+            return Ok(totals);
         }
-        for (id, row) in &state.mailboxes {
-            let found = counts.remove(id).unwrap_or(0);
-            if found != row.messages {
-                let told = row.messages;
-                let name = &row.name;
-                report
-                    .problems
-                    .push(format!("{name} has {found} messages, not {told}"));
-            }
+        let damaged = records::check(self, &emails, (segment, end), &mut told)?;
+        drop(txn);
+        for (what, _) in self.name_damaged(&damaged)?.into_values() {
+            told.wrong(what);
         }
-        for id in counts.keys() {
-            report
-                .problems
-                .push(format!("messages of mailbox {id}, which is not there"));
-        }
-        let summaries = txn.open_table(SUMMARIES)?;
-        for entry in txn.open_table(EMAILS)?.iter()? {
-            let (key, value) = entry?;
-            let (email, row) = (key.value(), EmailRow::decode(value.value())?);
-            report.emails += 1;
-            let found = references.remove(&email).unwrap_or(0);
-            if found != row.references {
-                let told = row.references;
-                report
-                    .problems
-                    .push(format!("email {email} is in {found} places, not {told}"));
-            }
-            if summaries.get(email)?.is_none() {
-                report
-                    .problems
-                    .push(format!("email {email} has no summary"));
-            }
-            if let Err(error) = self.segments.read_checked(row.location) {
-                report.problems.push(format!("email {email}: {error}"));
-            }
-        }
-        for email in references.keys() {
-            report
-                .problems
-                .push(format!("email {email} is in a mailbox, but not stored"));
-        }
-        Ok(report)
+        IndexCopy::read(self.folder(), |what| told.wrong(what));
+        self.check_journal(&mut told);
+        Ok(totals)
     }
 }

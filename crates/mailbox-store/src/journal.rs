@@ -334,6 +334,7 @@ fn tombstone(account: AccountId) -> RecordHeader {
     RecordHeader {
         email_id: email_id(account.get(), 0),
         mailbox_id: 0.into(),
+        uid_validity: 0,
         uid: 0,
         flags: 0,
         internal_date: 0,

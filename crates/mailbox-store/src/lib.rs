@@ -22,14 +22,17 @@ mod check;
 mod error;
 mod group;
 mod journal;
+mod maintain;
 mod name;
 mod operation;
 mod read;
 mod rebuild;
 mod record;
+mod repair;
 mod scan;
 mod schema;
 mod segment;
+mod snapshot;
 mod store;
 mod write;
 
@@ -37,12 +40,12 @@ pub use account::Account;
 pub use change::{Change, Event, MessageState, Snapshot, Watcher};
 pub use check::CheckReport;
 pub use error::StoreError;
+pub use maintain::{Finding, Observer, Report, Totals};
 pub use name::{MailboxName, NameError};
 pub use operation::{
     Adopt, Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Expunge, FlagChange, FlagMode,
     FlagNames, Operation, Target,
 };
 pub use read::{MailboxInfo, MailboxStatus, Message, Usage};
-pub use rebuild::RebuildReport;
 pub use schema::SpecialUse;
 pub use store::{MailStore, Options};

@@ -1,153 +1,365 @@
-//! An index made anew from the segments.
+//! An index made anew: from the last copy of what only an index knows, the segments, and what the
+//! journal has.
 
+mod source;
+
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use mail_types::AccountId;
-use redb::Database;
+use mail_types::{AccountId, Flags, SystemFlag, Uid};
+use redb::{Database, ReadableDatabase};
 
 use crate::StoreError;
 use crate::account::{State, load};
 use crate::change::Hub;
+use crate::journal::Journal;
+use crate::maintain::{Observer, Told, Totals};
+use crate::record::RecordHeader;
 use crate::scan::{Found, Records};
-use crate::schema::account_of;
-use crate::segment::{Appender, Location, segment_path, sync_folder};
+use crate::schema::{MessageRow, account_of, number_of};
+use crate::segment::{Appender, Location, numbers, segment_path, sync_folder};
+use crate::snapshot::Place;
 use crate::store::Options;
 use crate::write::{Batch, defaults};
+use source::Source;
 
 /// Messages that one transaction puts into the index: it keeps what it writes in memory.
 const BATCH: usize = 1000;
+/// And octets, of their contents.
+const BATCH_OCTETS: usize = 64 * 1024 * 1024;
+/// So far the UIDs and MODSEQs of a mailbox may have grown behind its snapshot: more than
+/// copies and changes can have used up by the next one, and nothing to 32 and 64 bits.
+const MARGIN: u32 = 1 << 20;
 
-/// What was found when an index was made anew.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RebuildReport {
-    /// Messages in the new index.
-    pub messages: u64,
-    /// One sentence for each thing that is lost.
-    pub problems: Vec<String>,
+/// Which account, and what belongs to it.
+pub(crate) struct Rebuilt<'a> {
+    pub(crate) id: AccountId,
+    pub(crate) folder: &'a Path,
+    pub(crate) options: &'a Options,
+    pub(crate) journal: &'a Journal,
+    pub(crate) now: i64,
+    /// The index that is there is not looked at.
+    pub(crate) ignore_index: bool,
 }
 
-/// Puts a new index in the old one's place.
+/// Puts a new index in the old one's place, which is `index.old` then.
 pub(crate) fn rebuild_index(
-    id: AccountId,
-    folder: &Path,
-    options: &Options,
-    now: i64,
-) -> Result<RebuildReport, StoreError> {
+    account: &Rebuilt<'_>,
+    observer: &mut Observer<'_>,
+) -> Result<Totals, StoreError> {
+    let mut told = Told::new(observer);
+    let folder = account.folder;
     let failed = |error| StoreError::io(folder, error);
+    let source = Source::find(account, &mut told);
     let new = folder.join("index.new");
     if new.exists() {
         fs::remove_file(&new).map_err(failed)?;
     }
-    let mut report = RebuildReport::default();
-    {
+    let totals = {
         let db = Database::builder()
-            .set_cache_size(options.index_cache)
+            .set_cache_size(account.options.index_cache)
             .create(&new)?;
-        defaults(&db, now)?;
-        let (state, ..) = load(&db)?;
+        defaults(&db, account.now)?;
+        let (state, ..) = load(&db.begin_read()?)?;
         let mut rebuild = Rebuild {
-            id,
+            account,
             db,
             state,
-            report: &mut report,
-            now,
+            places: HashMap::new(),
+            source,
+            raised: HashMap::new(),
+            told: &mut told,
+            totals: Totals::default(),
         };
-        rebuild.run(&folder.join("segments"), options)?;
+        rebuild.run(&folder.join("segments"))?;
+        rebuild.totals
+    };
+    let index = folder.join("index.redb");
+    if index.exists() {
+        fs::rename(&index, folder.join("index.old")).map_err(failed)?;
     }
-    fs::rename(&new, folder.join("index.redb")).map_err(failed)?;
+    fs::rename(&new, &index).map_err(failed)?;
     sync_folder(folder)?;
-    Ok(report)
+    Ok(totals)
 }
 
-struct Rebuild<'a> {
-    id: AccountId,
+struct Rebuild<'a, 'b, 'c> {
+    account: &'a Rebuilt<'a>,
     db: Database,
     state: State,
-    report: &'a mut RebuildReport,
-    now: i64,
+    /// Where the emails that the source knows are.
+    places: HashMap<u64, Vec<Place>>,
+    source: Source,
+    /// Mailboxes whose UIDNEXT and MODSEQ are ahead of the source's already, with that MODSEQ.
+    raised: HashMap<u64, u64>,
+    told: &'a mut Told<'b, 'c>,
+    totals: Totals,
 }
 
-impl Rebuild<'_> {
-    fn run(&mut self, segments: &Path, options: &Options) -> Result<(), StoreError> {
-        let mut number = 1;
-        let mut end = 0;
-        while segment_path(segments, number).exists() {
-            end = self.segment(segments, number, options)?;
-            number += 1;
+/// A record with its octets.
+struct Whole {
+    header: RecordHeader,
+    content: Vec<u8>,
+    location: Option<Location>,
+}
+
+impl Rebuild<'_, '_, '_> {
+    fn run(&mut self, segments: &Path) -> Result<(), StoreError> {
+        fs::create_dir_all(segments).map_err(|error| StoreError::io(segments, error))?;
+        let numbers = numbers(segments)?;
+        let len = |number: &u32| {
+            fs::metadata(segment_path(segments, *number)).map_or(0, |metadata| metadata.len())
+        };
+        self.told.expect(numbers.iter().map(len).sum());
+        let last = numbers.last().copied().unwrap_or(1);
+        let end = if numbers.is_empty() { 0 } else { len(&last) };
+        let max = self.account.options.segment_size;
+        let mut appender = Appender::open(segments, last, end, max)?;
+        self.begin(&mut appender)?;
+        for number in numbers {
+            self.segment(&segment_path(segments, number), number, &mut appender)?;
         }
-        // The last batch was empty; it tells the index how long the last segment is.
-        let last = (number - 1).max(1);
-        let mut appender = Appender::open(segments, last, end, options.segment_size)?;
-        self.put(&mut appender, Vec::new())
+        self.journal(&mut appender)?;
+        if !self.source.is_exact() {
+            let raised = std::mem::take(&mut self.raised);
+            self.transact(&mut appender, |batch| {
+                batch.raise(MARGIN, &raised);
+                Ok(())
+            })?;
+        }
+        appender.sync()?;
+        self.report_lost();
+        self.totals.messages = self.state.counters.used_messages;
+        self.totals.mailboxes = self.state.mailboxes.len();
+        Ok(())
     }
 
-    /// Returns the segment's length.
+    /// What the source knows of mailboxes.
+    fn begin(&mut self, appender: &mut Appender) -> Result<(), StoreError> {
+        let (copy, is_exact) = match &mut self.source {
+            Source::Records { .. } => return Ok(()),
+            Source::Known { copy, is_exact } => (copy, *is_exact),
+        };
+        let ahead = &mut self.raised;
+        for (id, row) in &mut copy.mailboxes {
+            (row.messages, row.unseen, row.deleted, row.size) = (0, 0, 0, 0);
+            if !is_exact {
+                row.uid_next = row.uid_next.saturating_add(MARGIN);
+                row.highest_modseq += u64::from(MARGIN);
+                ahead.insert(*id, row.highest_modseq);
+            }
+        }
+        for mut place in std::mem::take(&mut copy.places) {
+            // Clients ask for what changed; what they are told of must be newer than all they saw.
+            if let Some(modseq) = ahead.get(&place.mailbox) {
+                place.row.modseq = *modseq;
+            }
+            self.places.entry(place.row.email).or_default().push(place);
+        }
+        let mut counters = copy.counters;
+        (counters.used_bytes, counters.used_messages) = (0, 0);
+        let mailboxes = std::mem::take(&mut copy.mailboxes);
+        let subscriptions = std::mem::take(&mut copy.subscriptions);
+        self.transact(appender, |batch| {
+            batch.adopt_mailboxes(&mailboxes, &subscriptions, counters)
+        })
+    }
+
     fn segment(
         &mut self,
-        segments: &Path,
+        path: &Path,
         number: u32,
-        options: &Options,
-    ) -> Result<u64, StoreError> {
-        let path = segment_path(segments, number);
-        let records = Records::open(&path)?;
-        let mut appender = Appender::open(segments, number, records.len(), options.segment_size)?;
+        appender: &mut Appender,
+    ) -> Result<(), StoreError> {
+        let records = Records::open(path)?;
         let mut offset = 0;
         let mut batch = Vec::new();
+        let mut octets = 0;
         while offset < records.len() {
-            let found = records.at(offset)?;
-            let is_ours = |found: &Found| account_of(found.header.email_id) == self.id;
-            let Some(mut found) = found.filter(is_ours) else {
-                let next = records.next_mark(offset + 1)?;
-                let next = next.unwrap_or(records.len());
-                let what = format!("{}: damage from {offset} to {next}", path.display());
-                self.report.problems.push(what);
-                offset = next;
+            let (found, next) = self.record_at(&records, offset)?;
+            self.told.read(next - offset);
+            offset = next;
+            let Some(Found {
+                header,
+                mut location,
+                content: Some(content),
+            }) = found
+            else {
                 continue;
             };
-            offset = found.end();
-            found.location.segment = number;
-            if found.content.is_none() {
-                let (at, header) = (found.location.offset, &found.header);
-                let (uid, mailbox) = (header.uid, &header.mailbox);
-                let path = path.display();
-                let what = format!("{path}: message {uid} of {mailbox} at {at} is damaged");
-                self.report.problems.push(what);
-                // What is behind it may be whole even if its length is not to be trusted.
-                if offset > records.len() {
-                    offset = records
-                        .next_mark(found.location.offset + 1)?
-                        .unwrap_or(records.len());
-                }
-                continue;
-            }
-            batch.push(found);
-            if batch.len() >= BATCH {
-                self.put(&mut appender, std::mem::take(&mut batch))?;
+            location.segment = number;
+            octets += content.len();
+            batch.push(Whole {
+                header,
+                content,
+                location: Some(location),
+            });
+            if batch.len() >= BATCH || octets >= BATCH_OCTETS {
+                self.put(appender, std::mem::take(&mut batch))?;
+                octets = 0;
             }
         }
-        self.put(&mut appender, batch)?;
-        Ok(records.len())
+        self.put(appender, batch)
     }
 
-    fn put(&mut self, appender: &mut Appender, found: Vec<Found>) -> Result<(), StoreError> {
-        let hub = Hub::default();
-        let txn = self.db.begin_write()?;
-        let mut batch = Batch::begin(&txn, self.id.get(), &self.state, appender, &hub, self.now)?;
-        for record in found {
-            let Some(content) = record.content else {
-                continue;
-            };
-            let header = record.header;
-            batch.ensure_mailbox(header.mailbox_id.get(), &header.mailbox);
-            let location: Location = record.location;
-            if batch.restore(&header, Bytes::from(content), Some(location))? {
-                self.report.messages += 1;
+    /// A record, unless there is damage instead, and where to go on.
+    fn record_at(
+        &mut self,
+        records: &Records<'_>,
+        offset: u64,
+    ) -> Result<(Option<Found>, u64), StoreError> {
+        let path = records.path().display();
+        let found = records.at(offset)?;
+        let is_ours = |found: &Found| account_of(found.header.email_id) == self.account.id;
+        let Some(found) = found.filter(is_ours) else {
+            let next = records.next_mark(offset + 1)?.unwrap_or(records.len());
+            self.told.wrong(format!(
+                "{path}: there is no whole record from {offset} to {next}"
+            ));
+            return Ok((None, next));
+        };
+        let mut end = found.end();
+        if found.content.is_none() {
+            let (uid, mailbox) = (found.header.uid, &found.header.mailbox);
+            self.told.wrong(format!(
+                "{path}: the record at {offset} is damaged; it came as UID {uid} of {mailbox}"
+            ));
+            if let Source::Records { is_exact: true } = self.source {
+                self.told.lost(format!("UID {uid} of {mailbox}"));
+            } else if !self.is_known(&found.header) {
+                self.told
+                    .lost(format!("UID {uid} of {mailbox}, unless it was moved since"));
+            }
+            // What is behind it may be whole even if its length is not to be trusted.
+            if end > records.len() {
+                end = records.next_mark(offset + 1)?.unwrap_or(records.len());
             }
         }
+        Ok((Some(found), end))
+    }
+
+    /// Does the source say where that email is, or that it is nowhere?
+    fn is_known(&self, header: &RecordHeader) -> bool {
+        match &self.source {
+            Source::Known { copy, .. } => number_of(header.email_id) < copy.counters.next_email,
+            Source::Records { .. } => false,
+        }
+    }
+
+    fn put(&mut self, appender: &mut Appender, found: Vec<Whole>) -> Result<(), StoreError> {
+        let mut placed = 0;
+        let plans: Vec<(Whole, Option<Vec<Place>>)> = found
+            .into_iter()
+            .map(|whole| {
+                let email = number_of(whole.header.email_id);
+                let known = self.is_known(&whole.header);
+                // Left there until all is read: a record can be there twice.
+                let places = known.then(|| self.places.get(&email).cloned().unwrap_or_default());
+                (whole, places)
+            })
+            .collect();
+        let mut done = Vec::new();
+        self.transact(appender, |batch| {
+            for (whole, places) in plans {
+                let email = number_of(whole.header.email_id);
+                let places = match places {
+                    Some(places) => places,
+                    None => new_place(batch, &whole)?.into_iter().collect(),
+                };
+                let content = Bytes::from(whole.content);
+                if batch.place(&whole.header, content, whole.location, &places)? {
+                    placed += 1;
+                    done.push(email);
+                }
+            }
+            Ok(())
+        })?;
+        for email in done {
+            self.places.remove(&email);
+        }
+        self.totals.emails += placed;
+        Ok(())
+    }
+
+    /// What the journal has and the segments lack.
+    fn journal(&mut self, appender: &mut Appender) -> Result<(), StoreError> {
+        let entries = match self.account.journal.entries(self.account.id) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.told.wrong(format!("the journal: {error}"));
+                return Ok(());
+            }
+        };
+        let wholes = entries.into_iter().map(|(header, content)| Whole {
+            header,
+            content,
+            location: None,
+        });
+        self.put(appender, wholes.collect())
+    }
+
+    fn transact(
+        &mut self,
+        appender: &mut Appender,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let hub = Hub::default();
+        let (id, now) = (self.account.id.get(), self.account.now);
+        let txn = self.db.begin_write()?;
+        let mut batch = Batch::begin(&txn, id, &self.state, appender, &hub, now)?;
+        work(&mut batch)?;
         self.state = batch.finish()?.state;
         txn.commit()?;
         Ok(())
     }
+
+    /// What the source knows and no record was found of.
+    fn report_lost(&mut self) {
+        let mut lost: Vec<&Place> = self.places.values().flatten().collect();
+        lost.sort_unstable_by_key(|place| (place.mailbox, place.uid));
+        for place in lost {
+            let name = self.state.mailboxes.get(&place.mailbox);
+            let name = name.map_or("?", |row| row.name.as_str());
+            let uid = place.uid.get();
+            self.told.lost(format!("UID {uid} of {name}"));
+        }
+    }
+}
+
+/// Where a message goes that the source does not know: where it came to.
+fn new_place(batch: &mut Batch<'_>, whole: &Whole) -> Result<Option<Place>, StoreError> {
+    let header = &whole.header;
+    let mailbox = header.mailbox_id.get();
+    batch.ensure_mailbox(header);
+    let Some(uid) = Uid::new(header.uid) else {
+        return Ok(None);
+    };
+    if batch.is_taken(mailbox, uid.get())? {
+        return Ok(None);
+    }
+    let modseq = batch.mailbox(mailbox).map_or(1, |row| row.highest_modseq) + 1;
+    let row = MessageRow {
+        // What a keyword's bit means is not in a record.
+        flags: system_only(header.flags.into()),
+        modseq,
+        size: whole.content.len() as u64,
+        email: number_of(header.email_id),
+        internal_date: header.internal_date,
+        internal_offset: header.internal_offset,
+        save_date: header.internal_date,
+    };
+    Ok(Some(Place {
+        mailbox,
+        uid,
+        row,
+        thread: 0,
+    }))
+}
+
+fn system_only(flags: Flags) -> Flags {
+    SystemFlag::ALL
+        .into_iter()
+        .fold(Flags::NONE, |all, flag| all | (flags & flag.into()))
 }

@@ -6,7 +6,7 @@ use mail_types::{EmailId, MailboxId};
 use crate::operation::DeliveryKey;
 
 /// `CRSG`, then the version.
-pub(crate) const MAGIC: [u8; 4] = *b"CRS1";
+pub(crate) const MAGIC: [u8; 4] = *b"CRS2";
 /// The fixed part: magic, two lengths, two checksums.
 pub(crate) const FIXED: usize = 24;
 /// More than any header has; a larger length is damage.
@@ -17,6 +17,8 @@ pub(crate) const MAX_HEADER: usize = 8 * 1024;
 pub(crate) struct RecordHeader {
     pub(crate) email_id: EmailId,
     pub(crate) mailbox_id: MailboxId,
+    /// UIDVALIDITY of the mailbox.
+    pub(crate) uid_validity: u32,
     pub(crate) uid: u32,
     pub(crate) flags: u64,
     pub(crate) internal_date: i64,
@@ -30,6 +32,7 @@ impl RecordHeader {
         let mut out = Vec::with_capacity(80 + self.mailbox.len());
         out.extend(self.email_id.to_bytes());
         out.extend(self.mailbox_id.get().to_le_bytes());
+        out.extend(self.uid_validity.to_le_bytes());
         out.extend(self.uid.to_le_bytes());
         out.extend(self.flags.to_le_bytes());
         out.extend(self.internal_date.to_le_bytes());
@@ -49,6 +52,7 @@ impl RecordHeader {
         let mut reader = Reader(bytes);
         let email_id = EmailId::from(reader.array::<16>()?);
         let mailbox_id = reader.u64()?.into();
+        let uid_validity = reader.u32()?;
         let uid = reader.u32()?;
         let flags = reader.u64()?;
         let internal_date = i64::from_le_bytes(reader.array()?);
@@ -60,6 +64,7 @@ impl RecordHeader {
         Some(Self {
             email_id,
             mailbox_id,
+            uid_validity,
             uid,
             flags,
             internal_date,
@@ -174,6 +179,7 @@ mod tests {
         let header = RecordHeader {
             email_id: [7; 16].into(),
             mailbox_id: 9.into(),
+            uid_validity: 4,
             uid: 3,
             flags: 1,
             internal_date: -5,

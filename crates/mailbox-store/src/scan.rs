@@ -46,6 +46,10 @@ impl<'a> Records<'a> {
         Ok(Self { path, file, len })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.path
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -123,6 +127,7 @@ mod tests {
         let header = |uid| RecordHeader {
             email_id: [1; 16].into(),
             mailbox_id: 1.into(),
+            uid_validity: 1,
             uid,
             flags: 0,
             internal_date: 0,

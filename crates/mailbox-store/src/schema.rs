@@ -333,7 +333,7 @@ pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SummaryRow, StoreError> {
     })
 }
 
-fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(bytes);
 }

@@ -268,6 +268,19 @@ impl Appender {
     }
 }
 
+/// The numbers of all segments, in order.
+pub(crate) fn numbers(folder: &Path) -> Result<Vec<u32>, StoreError> {
+    let failed = |error| StoreError::io(folder, error);
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        numbers.extend(stem.and_then(|stem| stem.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// Is there a segment with something in it?
 pub(crate) fn has_mail(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else {

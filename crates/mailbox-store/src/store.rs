@@ -1,22 +1,34 @@
+use std::collections::HashSet;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 use mail_types::AccountId;
 use tracing::warn;
 
 use crate::journal::Journal;
-use crate::rebuild::{RebuildReport, rebuild_index};
-use crate::{Account, StoreError};
+use crate::rebuild::{Rebuilt, rebuild_index};
+use crate::{Account, Finding, Observer, Report, StoreError, Totals};
 
 /// The folder of the journal; no account has that name.
 const JOURNAL: &str = ".journal";
 /// What the folders of removed accounts begin with until they are gone.
 const REMOVED: &str = ".removed-";
+
+/// How long an account that is to be made anew is waited for, if somebody still reads in it. What
+/// they hold then is not the new index.
+const STILL_OPEN: Duration = Duration::from_secs(5);
+
+/// How often accounts with many changes get a snapshot.
+const SNAPSHOT_TICK: Duration = Duration::from_secs(30);
+/// And after how many times that those with few: changes of ten minutes are what a damaged index
+/// may cost.
+const SNAPSHOT_TICKS: u32 = 20;
 
 /// What the store may use.
 #[derive(Debug, Clone)]
@@ -49,6 +61,8 @@ pub struct MailStore {
     shared: Arc<Shared>,
     /// Empties the journal's full files.
     emptier: Option<JoinHandle<()>>,
+    /// Writes snapshots until the sender is dropped.
+    keeper: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +71,20 @@ struct Shared {
     options: Options,
     journal: Arc<Journal>,
     open: Mutex<LruCache<AccountId, Arc<Account>>>,
+    /// Accounts that are being made anew.
+    busy: Mutex<HashSet<AccountId>>,
+}
+
+/// An account that nobody else may open.
+struct Claim<'a> {
+    shared: &'a Shared,
+    id: AccountId,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.shared.busy().remove(&self.id);
+    }
 }
 
 impl MailStore {
@@ -72,6 +100,7 @@ impl MailStore {
             options,
             journal: Arc::new(journal),
             open: Mutex::new(LruCache::unbounded()),
+            busy: Mutex::default(),
         });
         shared.empty_journal(false);
         let emptied = shared.clone();
@@ -79,9 +108,16 @@ impl MailStore {
             .name("mail-journal".to_owned())
             .spawn(move || emptied.run(&is_full))
             .map_err(|error| StoreError::io("thread", error))?;
+        let (stop, is_stopped) = channel();
+        let kept = shared.clone();
+        let keeper = std::thread::Builder::new()
+            .name("mail-snapshots".to_owned())
+            .spawn(move || kept.keep_snapshots_until(&is_stopped))
+            .map_err(|error| StoreError::io("thread", error))?;
         Ok(Self {
             shared,
             emptier: Some(emptier),
+            keeper: Some((stop, keeper)),
         })
     }
 
@@ -112,20 +148,97 @@ impl MailStore {
         fs::remove_dir_all(&doomed).map_err(|error| StoreError::io(&doomed, error))
     }
 
-    /// Writes an account's index anew from what its segments tell: mailboxes, messages, the flags
-    /// that they came with. UIDs stay, UIDVALIDITY is new. What was expunged or moved since is back
-    /// where it came to. `now` is Unix time in seconds.
-    pub fn rebuild(&self, id: AccountId, now: i64) -> Result<RebuildReport, StoreError> {
-        let shared = &*self.shared;
-        let report = {
-            let mut open = shared.lock();
-            if let Some(account) = open.pop(&id) {
-                account.close();
-            }
-            rebuild_index(id, &shared.folder(id), &shared.options, now)?
+    /// The accounts that have a folder.
+    pub fn stored(&self) -> Result<Vec<AccountId>, StoreError> {
+        let root = &self.shared.root;
+        let failed = |error| StoreError::io(root, error);
+        let mut ids: Vec<AccountId> = Vec::new();
+        for entry in fs::read_dir(root).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            ids.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<AccountId>().ok()),
+            );
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Reads all that an account has and tells what is not as it should be. The account can be used
+    /// meanwhile. `now` is Unix time in seconds.
+    pub fn check(
+        &self,
+        id: AccountId,
+        now: i64,
+        observer: &mut Observer<'_>,
+    ) -> Result<Totals, StoreError> {
+        if !self.shared.folder(id).exists() {
+            return Ok(Totals::default());
+        }
+        let wrong = |observer: &mut Observer<'_>, error: &StoreError| {
+            observer(Report::Found(Finding::Wrong(error.to_string())));
+            Ok(Totals::default())
         };
-        shared.account(id, now)?;
-        Ok(report)
+        let account = match self.shared.account(id, now) {
+            Ok(account) => account,
+            Err(error @ (StoreError::Full | StoreError::Busy | StoreError::Fatal(_))) => {
+                return Err(error);
+            }
+            Err(error) => return wrong(observer, &error),
+        };
+        match account.check_with(observer) {
+            // The index does not even let itself be read.
+            Err(error @ StoreError::Engine(_)) => wrong(observer, &error),
+            result => result,
+        }
+    }
+
+    /// Mends what can be mended without loss; with `drop_damaged` damaged messages leave their
+    /// mailboxes. `now` is Unix time in seconds.
+    pub fn repair(
+        &self,
+        id: AccountId,
+        drop_damaged: bool,
+        now: i64,
+        observer: &mut Observer<'_>,
+    ) -> Result<Totals, StoreError> {
+        if !self.shared.folder(id).exists() {
+            return Ok(Totals::default());
+        }
+        let account = self.shared.account(id, now)?;
+        account.repair(drop_damaged, now, observer)
+    }
+
+    /// Writes an account's index anew from its segments, the journal, and the last snapshot of what
+    /// they do not tell; or, unless it is to be ignored, the index that is there, if it is whole.
+    /// Nobody else can use the account meanwhile. `now` is Unix time in seconds.
+    pub fn rebuild(
+        &self,
+        id: AccountId,
+        ignore_index: bool,
+        now: i64,
+        observer: &mut Observer<'_>,
+    ) -> Result<Totals, StoreError> {
+        let shared = &*self.shared;
+        let folder = shared.folder(id);
+        if !folder.exists() {
+            return Ok(Totals::default());
+        }
+        let totals = {
+            let _busy = shared.claim(id)?;
+            let rebuilt = Rebuilt {
+                id,
+                folder: &folder,
+                options: &shared.options,
+                journal: &shared.journal,
+                now,
+                ignore_index,
+            };
+            rebuild_index(&rebuilt, observer)?
+        };
+        let account = shared.account(id, now)?;
+        account.keep_new_snapshot(now)?;
+        Ok(totals)
     }
 }
 
@@ -137,8 +250,15 @@ impl Drop for MailStore {
         {
             warn!("the journal's thread panicked");
         }
+        if let Some((stop, keeper)) = self.keeper.take() {
+            drop(stop);
+            if keeper.join().is_err() {
+                warn!("the thread for snapshots panicked");
+            }
+        }
         // The next start then has nothing to do.
         self.shared.empty_journal(false);
+        self.shared.keep_snapshots(|_, _| true);
         self.shared.journal.close();
     }
 }
@@ -148,8 +268,41 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn busy(&self) -> MutexGuard<'_, HashSet<AccountId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an account out of use, and waits for those who still have it open.
+    fn claim(&self, id: AccountId) -> Result<Claim<'_>, StoreError> {
+        let mut open = self.lock();
+        if !self.busy().insert(id) {
+            return Err(StoreError::Busy);
+        }
+        let claim = Claim { shared: self, id };
+        let account = open.pop(&id);
+        drop(open);
+        let Some(account) = account else {
+            return Ok(claim);
+        };
+        if let Err(error) = account.checkpoint() {
+            // The journal has what the index lacks.
+            warn!(account = %id, %error, "an account cannot be made durable");
+        }
+        account.close();
+        let users = Arc::downgrade(&account);
+        drop(account);
+        let deadline = Instant::now() + STILL_OPEN;
+        while users.strong_count() > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(claim)
+    }
+
     fn account(&self, id: AccountId, now: i64) -> Result<Arc<Account>, StoreError> {
         let mut open = self.lock();
+        if self.busy().contains(&id) {
+            return Err(StoreError::Busy);
+        }
         match open.get(&id) {
             Some(account) if !account.has_failed() => return Ok(account.clone()),
             Some(_) => {
@@ -184,12 +337,32 @@ impl Shared {
             .filter(|(_, account)| Arc::strong_count(account) == 1 && !account.is_watched());
         let doomed: Vec<AccountId> = unused.map(|(id, _)| *id).take(surplus).collect();
         for id in doomed {
-            if let Some(account) = open.pop(&id)
-                && let Err(error) = account.checkpoint()
-            {
+            let Some(account) = open.pop(&id) else {
+                continue;
+            };
+            if let Err(error) = account.checkpoint() {
                 // The journal keeps what it has of it.
                 warn!(account = %id, %error, "an account cannot be made durable");
             }
+            keep_snapshot(&account, |_, _| true);
+        }
+    }
+
+    fn keep_snapshots_until(&self, stop: &Receiver<()>) {
+        let mut ticks = 0_u32;
+        while stop.recv_timeout(SNAPSHOT_TICK) == Err(RecvTimeoutError::Timeout) {
+            ticks = ticks.wrapping_add(1);
+            let all = ticks.is_multiple_of(SNAPSHOT_TICKS);
+            self.keep_snapshots(|changes, messages| all || changes >= 1000 + messages / 4);
+        }
+    }
+
+    /// Writes snapshots of the open accounts of which `is_due` says so; see
+    /// [`Account::keep_snapshot`].
+    fn keep_snapshots(&self, is_due: impl Fn(u64, u64) -> bool) {
+        let open: Vec<Arc<Account>> = self.lock().iter().map(|(_, one)| one.clone()).collect();
+        for account in open {
+            keep_snapshot(&account, &is_due);
         }
     }
 
@@ -218,6 +391,15 @@ impl Shared {
         }
         // Its mailboxes are there, so that no time is needed to make them.
         self.account(id, 0)?.checkpoint()
+    }
+}
+
+fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    if let Err(error) = account.keep_snapshot(now, is_due) {
+        // The last one stays; it says that something followed.
+        warn!(account = %account.id(), %error, "a snapshot cannot be written");
     }
 }
 

@@ -3,6 +3,7 @@
 mod deliver;
 mod mailboxes;
 mod messages;
+mod place;
 
 use std::sync::Arc;
 
@@ -208,27 +209,6 @@ fn write_meta(
         table.insert(name, value)?;
     }
     Ok(())
-}
-
-impl Batch<'_> {
-    /// Makes the mailbox that a record names, if it is not there.
-    pub(crate) fn ensure_mailbox(&mut self, id: u64, name: &str) {
-        if self.state.mailboxes.contains_key(&id) {
-            return;
-        }
-        let mut name = name.to_owned();
-        while self.state.names.contains_key(&name) {
-            name.push('_');
-        }
-        let counters = &mut self.state.counters;
-        let next = counters.next_mailbox;
-        counters.next_mailbox = id.saturating_sub(1);
-        let row = mailboxes::new_row(counters, &name, schema::SpecialUse::None, self.now);
-        counters.next_mailbox = next.max(id.saturating_add(1));
-        self.state.names.insert(name, id);
-        self.state.mailboxes.insert(id, Arc::new(row));
-        self.changed.insert(id);
-    }
 }
 
 /// Writes a new account: INBOX and the mailboxes that clients look for, all subscribed.

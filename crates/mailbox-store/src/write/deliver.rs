@@ -94,7 +94,7 @@ impl Batch<'_> {
         Ok(put.is_ok())
     }
 
-    fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
+    pub(super) fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
         let Some(key) = key else { return Ok(false) };
         let known = self.tables.deliveries.get((key.queue_id, key.index))?;
         Ok(known.is_some())
@@ -111,7 +111,8 @@ impl Batch<'_> {
         location: Option<Location>,
     ) -> Result<Result<Applied, ApplyError>, StoreError> {
         let size = deliver.content.iter().map(|piece| piece.len() as u64).sum();
-        let email = self.store_email(deliver, id, uid, flags.bits(), location)?;
+        let known = (location, None);
+        let email = self.store_email(deliver, id, uid, flags.bits(), known)?;
         let claimed = self.hub.claims_recent(id.into());
         let Some(row) = self.row_mut(id) else {
             return Ok(Err(ApplyError::NoSuchMailbox));
@@ -176,14 +177,15 @@ impl Batch<'_> {
         }
     }
 
-    /// Tells the index of a content, and where it is; without a place it is appended.
-    fn store_email(
+    /// Tells the index of a content, where it is and what thread it is in. Without a place it is
+    /// appended.
+    pub(super) fn store_email(
         &mut self,
         deliver: &Deliver,
         mailbox: u64,
         uid: Uid,
         flags: u64,
-        location: Option<Location>,
+        (location, thread): (Option<Location>, Option<u64>),
     ) -> Result<u64, StoreError> {
         let email = self.state.counters.next_email;
         self.state.counters.next_email += 1;
@@ -195,7 +197,7 @@ impl Batch<'_> {
         let row = EmailRow {
             location,
             references: 1,
-            thread: self.thread(&summary.thread)?,
+            thread: self.thread(&summary.thread, thread)?,
             sent_day: summary.sent_date.map(mail_message::MailDate::day),
             header_len: summary.header_len,
         };
@@ -215,10 +217,13 @@ impl Batch<'_> {
         uid: Uid,
         flags: u64,
     ) -> Result<Location, StoreError> {
-        let name = self.row(mailbox).map(|row| row.name.clone());
+        let row = self.row(mailbox);
+        let name = row.map(|row| row.name.clone());
+        let uid_validity = row.map_or(0, |row| row.uid_validity);
         let header = RecordHeader {
             email_id: email_id(self.account, email),
             mailbox_id: mailbox.into(),
+            uid_validity,
             uid: uid.get(),
             flags,
             internal_date: deliver.internal_date,
@@ -240,18 +245,19 @@ impl Batch<'_> {
 
     /// The thread of the first message id that is known, or a new one; all its ids lead there from
     /// now on, so that an answer that came before its question is in the same thread.
-    fn thread(&mut self, ids: &ThreadIds) -> Result<u64, StoreError> {
+    fn thread(&mut self, ids: &ThreadIds, mut known: Option<u64>) -> Result<u64, StoreError> {
         let skipped = ids.references.len().saturating_sub(THREAD_REFERENCES);
         let references = ids.references.iter().skip(skipped);
         let hashes: Vec<u64> = references
             .chain(&ids.message_id)
             .map(|id| hash(self.account, id))
             .collect();
-        let mut known = None;
         for id in &hashes {
+            if known.is_some() {
+                break;
+            }
             if let Some(thread) = self.tables.threads.get(*id)? {
                 known = Some(thread.value());
-                break;
             }
         }
         let thread = known.unwrap_or_else(|| {
@@ -267,7 +273,7 @@ impl Batch<'_> {
         Ok(thread)
     }
 
-    fn remember(&mut self, key: DeliveryKey) -> Result<(), StoreError> {
+    pub(super) fn remember(&mut self, key: DeliveryKey) -> Result<(), StoreError> {
         self.tables
             .deliveries
             .insert((key.queue_id, key.index), self.now)?;

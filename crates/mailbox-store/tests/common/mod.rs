@@ -13,7 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mail_types::{AccountId, MailboxId, Uid, UidSet};
 use mailbox_store::{
-    Account, Deliver, DeliveryKey, FlagNames, MailStore, MailboxName, Operation, Options, Target,
+    Account, Deliver, DeliveryKey, Finding, FlagNames, MailStore, MailboxName, Operation, Options,
+    Report, Target,
 };
 
 pub const NOW: i64 = 1_700_000_000;
@@ -86,6 +87,21 @@ pub fn list(account: &Account, mailbox: MailboxId) -> Vec<(u32, String, u64)> {
         (message.uid.get(), read(message), message.flags.bits())
     });
     entries.collect()
+}
+
+/// What a rebuild told: what is lost, and how many messages there are.
+pub fn rebuild(store: &MailStore, id: u64, ignore_index: bool) -> (u64, Vec<String>) {
+    let mut lost = Vec::new();
+    let mut observer = |report| {
+        if let Report::Found(Finding::Lost(what)) = report {
+            lost.push(what);
+        }
+        true
+    };
+    let totals = store
+        .rebuild(id.into(), ignore_index, NOW + 100, &mut observer)
+        .unwrap();
+    (totals.messages, lost)
 }
 
 pub fn assert_sound(account: &Account) {
