@@ -58,6 +58,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         segment_size: own.segment_size.bytes(),
         journal_size: own.journal_size.bytes(),
         open_accounts: NonZeroUsize::new(own.open_accounts).unwrap_or(NonZeroUsize::MIN),
+        ..Options::default()
     };
     let store = MailStore::open(own.data_dir.clone(), options)
         .with_context(|| format!("opening {}", own.data_dir.display()))?;

@@ -11,10 +11,12 @@ use redb::{
 };
 
 use crate::change::Hub;
+use crate::disk::{SharedDisk, make_folder, sync_folder};
 use crate::group::Group;
+use crate::index_file::open_index;
 use crate::journal::Journal;
 use crate::schema::{self, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
-use crate::segment::{Appender, Segments, has_mail, sync_folder};
+use crate::segment::{Appender, Segments, has_mail};
 use crate::snapshot::{IndexCopy, Keeper, is_told_by_record};
 use crate::store::Options;
 use crate::write::{Batch, Finished, defaults};
@@ -28,6 +30,7 @@ const LAZY_MAX: u64 = 16 * 1024 * 1024;
 /// One account's mail. All methods block on the disk: call them off asynchronous threads.
 pub struct Account {
     id: AccountId,
+    disk: SharedDisk,
     folder: PathBuf,
     pub(crate) db: Database,
     pub(crate) segments: Segments,
@@ -80,26 +83,27 @@ impl Account {
         journal: Arc<Journal>,
         now: i64,
     ) -> Result<Self, StoreError> {
-        let is_new = !folder.exists();
-        std::fs::create_dir_all(&folder).map_err(|error| StoreError::io(&folder, error))?;
+        let disk = &options.disk;
+        make_folder(&**disk, &folder)?;
         // A new index would say that the segments are empty.
         if !folder.join("index.redb").exists() && has_mail(&folder.join("segments")) {
             return Err(StoreError::IndexMissing(folder));
         }
-        let db = Database::builder()
-            .set_cache_size(options.index_cache)
-            .create(folder.join("index.redb"))?;
+        let index = folder.join("index.redb");
+        let db = open_index(&**disk, &index, options.index_cache)?;
         prepare(&db, now)?;
-        if is_new {
-            // Mail that the journal answers for must find its account after a crash.
-            sync_folder(&folder)?;
-            folder.parent().map_or(Ok(()), sync_folder)?;
-        }
         let (state, segment, end) = load(&db.begin_read()?)?;
+        if state.counters.next_email == 1 {
+            // Mail that the journal answers for must find its account after a crash.
+            for folder in [Some(&*folder), folder.parent()].into_iter().flatten() {
+                sync_folder(&**disk, folder)?;
+            }
+        }
         let segment_folder = folder.join("segments");
-        let appender = Appender::open(&segment_folder, segment, end, options.segment_size)?;
+        let appender = Appender::open(disk, &segment_folder, segment, end, options.segment_size)?;
         let account = Self {
             id,
+            disk: disk.clone(),
             folder,
             db,
             segments: Segments::new(segment_folder),
@@ -165,12 +169,13 @@ impl Account {
         let copy = IndexCopy::of(&txn, now)?;
         drop(txn);
         let held = || lock(&self.writer);
-        self.keeper.keep(&self.folder, &copy, changes, held)
+        self.keeper
+            .keep(&*self.disk, &self.folder, &copy, changes, held)
     }
 
     /// Writes a snapshot, whatever the last one has. `now` is Unix time in seconds.
     pub(crate) fn keep_new_snapshot(&self, now: i64) -> Result<(), StoreError> {
-        self.keeper.note(&self.folder, 1)?;
+        self.keeper.note(&*self.disk, &self.folder, 1)?;
         self.keep_snapshot(now, |_, _| true)
     }
 
@@ -291,7 +296,8 @@ impl Account {
             self.commit_lazily(txn, records)?;
         } else {
             let untold = operations.iter().filter(|one| !is_told_by_record(one));
-            self.keeper.note(&self.folder, untold.count() as u64)?;
+            self.keeper
+                .note(&*self.disk, &self.folder, untold.count() as u64)?;
             writer.appender.sync()?;
             self.end_transaction(txn)?;
             writer.lazy = 0;
@@ -397,7 +403,7 @@ impl Account {
         if !is_changed {
             return Ok(outcome);
         }
-        self.keeper.note(&self.folder, 1)?;
+        self.keeper.note(&*self.disk, &self.folder, 1)?;
         writer.appender.sync()?;
         self.end_transaction(txn)?;
         writer.lazy = 0;

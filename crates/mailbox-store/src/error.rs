@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::disk::is_failed_sync;
+
 /// What keeps the store from doing its work: trouble of our own, never the client's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,7 +44,9 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(file: impl Into<PathBuf>, source: io::Error) -> Self {
-        if is_full(&source) {
+        if is_failed_sync(&source) {
+            Self::Fatal(source)
+        } else if is_full(&source) {
             Self::Full
         } else {
             Self::Io {
@@ -101,6 +105,7 @@ from_engine!(
 
 fn engine(error: redb::Error) -> StoreError {
     match error {
+        redb::Error::Io(source) if is_failed_sync(&source) => StoreError::Fatal(source),
         redb::Error::Io(source) if is_full(&source) => StoreError::Full,
         other => StoreError::Engine(other.to_string()),
     }

@@ -9,8 +9,7 @@
 //! `writer` before `open`; neither is held while an account's lock is waited for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,15 +18,16 @@ use mail_types::AccountId;
 use tracing::warn;
 
 use crate::StoreError;
+use crate::disk::{Disk, DiskFile, SharedDisk, make_folder, sync_folder};
 use crate::group::Group;
 use crate::record::{RecordHeader, push_record};
 use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
-use crate::segment::sync_error;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    disk: SharedDisk,
     folder: PathBuf,
     /// Octets at which a file is full.
     max: u64,
@@ -47,7 +47,7 @@ type Outcome = Result<(), Arc<StoreError>>;
 #[derive(Debug)]
 struct Writer {
     number: u32,
-    file: File,
+    file: Box<dyn DiskFile>,
     end: u64,
     /// Is told of each file that is full.
     full: Option<Sender<()>>,
@@ -72,15 +72,20 @@ struct Open {
 
 impl Journal {
     /// Reads what the folder has; what is written goes to a new file.
-    pub(crate) fn open(folder: &Path, max: u64, full: Sender<()>) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
+    pub(crate) fn open(
+        disk: &SharedDisk,
+        folder: &Path,
+        max: u64,
+        full: Sender<()>,
+    ) -> Result<Self, StoreError> {
+        make_folder(&**disk, folder)?;
         let mut open = Open::default();
         let numbers = numbers(folder)?;
         for number in &numbers {
             read_file(folder, *number, &mut open)?;
         }
         let number = numbers.last().map_or(1, |last| last + 1);
-        let file = create(folder, number)?;
+        let file = create(&**disk, folder, number)?;
         let writer = Writer {
             number,
             file,
@@ -89,6 +94,7 @@ impl Journal {
             is_closed: false,
         };
         let journal = Self {
+            disk: disk.clone(),
             folder: folder.to_owned(),
             max,
             group: Group::default(),
@@ -128,7 +134,7 @@ impl Journal {
             let path = path(&self.folder, writer.number);
             writer
                 .file
-                .set_len(start)
+                .set_length(start)
                 .map_err(|error| StoreError::io(path, error))?;
             writer.end = start;
             return Err(error);
@@ -153,7 +159,7 @@ impl Journal {
 
     fn roll(&self, writer: &mut Writer) -> Result<(), StoreError> {
         let next = writer.number + 1;
-        writer.file = create(&self.folder, next)?;
+        writer.file = create(&*self.disk, &self.folder, next)?;
         writer.number = next;
         writer.end = 0;
         self.remove_files(next);
@@ -247,7 +253,7 @@ impl Journal {
                 continue;
             }
             let path = path(&self.folder, old);
-            match fs::remove_file(&path) {
+            match self.disk.remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     warn!(%error, file = %path.display(), "a journal cannot be removed");
                 }
@@ -287,9 +293,9 @@ fn write_all(writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
     }
     writer
         .file
-        .write_all_at(&all, writer.end)
+        .write_at(&all, writer.end)
         .map_err(|error| StoreError::io("journal", error))?;
-    writer.file.sync_data().map_err(sync_error)?;
+    writer.file.sync().map_err(StoreError::Fatal)?;
     writer.end += all.len() as u64;
     Ok(())
 }
@@ -360,16 +366,12 @@ fn numbers(folder: &Path) -> Result<Vec<u32>, StoreError> {
     Ok(numbers)
 }
 
-fn create(folder: &Path, number: u32) -> Result<File, StoreError> {
+fn create(disk: &dyn Disk, folder: &Path, number: u32) -> Result<Box<dyn DiskFile>, StoreError> {
     let path = path(folder, number);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(|error| StoreError::io(&path, error))?;
-    crate::segment::sync_folder(folder)?;
+    let failed = |error| StoreError::io(&path, error);
+    let file = disk.open(&path).map_err(failed)?;
+    file.set_length(0).map_err(failed)?;
+    sync_folder(disk, folder)?;
     Ok(file)
 }
 

@@ -19,8 +19,10 @@
 mod account;
 mod change;
 mod check;
+mod disk;
 mod error;
 mod group;
+mod index_file;
 mod journal;
 mod maintain;
 mod name;
@@ -39,6 +41,7 @@ mod write;
 pub use account::Account;
 pub use change::{Change, Event, MessageState, Snapshot, Watcher};
 pub use check::CheckReport;
+pub use disk::{Disk, DiskFile, FileSystem};
 pub use error::StoreError;
 pub use maintain::{Finding, Observer, Report, Totals};
 pub use name::{MailboxName, NameError};

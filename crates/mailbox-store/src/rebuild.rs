@@ -14,12 +14,14 @@ use redb::{Database, ReadableDatabase};
 use crate::StoreError;
 use crate::account::{State, load};
 use crate::change::Hub;
+use crate::disk::{make_folder, sync_folder};
+use crate::index_file::open_index;
 use crate::journal::Journal;
 use crate::maintain::{Observer, Told, Totals};
 use crate::record::RecordHeader;
 use crate::scan::{Found, Records};
 use crate::schema::{MessageRow, account_of, number_of};
-use crate::segment::{Appender, Location, numbers, segment_path, sync_folder};
+use crate::segment::{Appender, Location, numbers, segment_path};
 use crate::snapshot::Place;
 use crate::store::Options;
 use crate::write::{Batch, defaults};
@@ -52,15 +54,14 @@ pub(crate) fn rebuild_index(
     let mut told = Told::new(observer);
     let folder = account.folder;
     let failed = |error| StoreError::io(folder, error);
+    let disk = &*account.options.disk;
     let source = Source::find(account, &mut told);
     let new = folder.join("index.new");
     if new.exists() {
-        fs::remove_file(&new).map_err(failed)?;
+        disk.remove_file(&new).map_err(failed)?;
     }
     let totals = {
-        let db = Database::builder()
-            .set_cache_size(account.options.index_cache)
-            .create(&new)?;
+        let db = open_index(disk, &new, account.options.index_cache)?;
         defaults(&db, account.now)?;
         let (state, ..) = load(&db.begin_read()?)?;
         let mut rebuild = Rebuild {
@@ -78,10 +79,11 @@ pub(crate) fn rebuild_index(
     };
     let index = folder.join("index.redb");
     if index.exists() {
-        fs::rename(&index, folder.join("index.old")).map_err(failed)?;
+        disk.rename(&index, &folder.join("index.old"))
+            .map_err(failed)?;
     }
-    fs::rename(&new, &index).map_err(failed)?;
-    sync_folder(folder)?;
+    disk.rename(&new, &index).map_err(failed)?;
+    sync_folder(disk, folder)?;
     Ok(totals)
 }
 
@@ -107,7 +109,8 @@ struct Whole {
 
 impl Rebuild<'_, '_, '_> {
     fn run(&mut self, segments: &Path) -> Result<(), StoreError> {
-        fs::create_dir_all(segments).map_err(|error| StoreError::io(segments, error))?;
+        let disk = &self.account.options.disk;
+        make_folder(&**disk, segments)?;
         let numbers = numbers(segments)?;
         let len = |number: &u32| {
             fs::metadata(segment_path(segments, *number)).map_or(0, |metadata| metadata.len())
@@ -116,7 +119,7 @@ impl Rebuild<'_, '_, '_> {
         let last = numbers.last().copied().unwrap_or(1);
         let end = if numbers.is_empty() { 0 } else { len(&last) };
         let max = self.account.options.segment_size;
-        let mut appender = Appender::open(segments, last, end, max)?;
+        let mut appender = Appender::open(disk, segments, last, end, max)?;
         self.begin(&mut appender)?;
         for number in numbers {
             self.segment(&segment_path(segments, number), number, &mut appender)?;

@@ -1,6 +1,6 @@
 //! The segment files of an account.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use lru::LruCache;
 use tracing::warn;
 
 use crate::StoreError;
+use crate::disk::{Disk, DiskFile, SharedDisk, make_folder, sync_folder};
 use crate::record::{FIXED, Fixed, RecordHeader};
 
 /// Segment files of one account that are kept open for reading.
@@ -167,9 +168,10 @@ impl Segments {
 /// of it; [`Appender::rewind`] forgets what came after.
 #[derive(Debug)]
 pub(crate) struct Appender {
+    disk: SharedDisk,
     folder: PathBuf,
     segment: u32,
-    file: File,
+    file: Box<dyn DiskFile>,
     end: u64,
     max: u64,
     dirty: bool,
@@ -178,25 +180,26 @@ pub(crate) struct Appender {
 impl Appender {
     /// Opens the segment that the index names and cuts off what the index does not know of.
     pub(crate) fn open(
+        disk: &SharedDisk,
         folder: &Path,
         segment: u32,
         end: u64,
         max: u64,
     ) -> Result<Self, StoreError> {
-        fs::create_dir_all(folder).map_err(|error| StoreError::io(folder, error))?;
-        let file = open_file(folder, segment)?;
+        make_folder(&**disk, folder)?;
+        let file = open_file(&**disk, folder, segment, end == 0)?;
         let path = || segment_path(folder, segment);
         let len = file
-            .metadata()
-            .map_err(|error| StoreError::io(path(), error))?
-            .len();
+            .length()
+            .map_err(|error| StoreError::io(path(), error))?;
         if len < end {
             // What is missing are damaged messages, which cost no others: new ones go behind them.
             warn!(file = %path().display(), len, end, "the segment is shorter than the index says");
         }
-        file.set_len(end)
+        file.set_length(end)
             .map_err(|error| StoreError::io(path(), error))?;
         Ok(Self {
+            disk: disk.clone(),
             folder: folder.to_owned(),
             segment,
             file,
@@ -222,7 +225,7 @@ impl Appender {
         }
         let offset = self.end;
         self.file
-            .write_all_at(record, offset)
+            .write_at(record, offset)
             .map_err(|error| StoreError::io(self.path(), error))?;
         self.end += record.len() as u64;
         self.dirty = true;
@@ -239,7 +242,7 @@ impl Appender {
     /// Makes durable what was appended.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         if self.dirty {
-            self.file.sync_data().map_err(sync_error)?;
+            self.file.sync().map_err(StoreError::Fatal)?;
             self.dirty = false;
         }
         Ok(())
@@ -247,16 +250,16 @@ impl Appender {
 
     /// Forgets what was appended behind a position that [`Self::position`] gave.
     pub(crate) fn rewind(&mut self, (segment, end): (u32, u64)) -> Result<(), StoreError> {
-        *self = Self::open(&self.folder, segment, end, self.max)?;
+        *self = Self::open(&self.disk, &self.folder, segment, end, self.max)?;
         Ok(())
     }
 
     fn roll(&mut self) -> Result<(), StoreError> {
         self.sync()?;
         let next = self.segment + 1;
-        self.file = open_file(&self.folder, next)?;
+        self.file = open_file(&*self.disk, &self.folder, next, true)?;
         self.file
-            .set_len(0)
+            .set_length(0)
             .map_err(|error| StoreError::io(self.path(), error))?;
         self.segment = next;
         self.end = 0;
@@ -294,32 +297,20 @@ pub(crate) fn segment_path(folder: &Path, segment: u32) -> PathBuf {
     folder.join(format!("{segment:08}.seg"))
 }
 
-fn open_file(folder: &Path, segment: u32) -> Result<File, StoreError> {
+/// With `is_first` nothing in it counts yet: its name has to be as durable as what will be in it.
+fn open_file(
+    disk: &dyn Disk,
+    folder: &Path,
+    segment: u32,
+    is_first: bool,
+) -> Result<Box<dyn DiskFile>, StoreError> {
     let path = segment_path(folder, segment);
     let is_new = !path.exists();
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
+    let file = disk
         .open(&path)
         .map_err(|error| StoreError::io(&path, error))?;
-    if is_new {
-        // The file's name has to be as durable as what will be in it.
-        sync_folder(folder)?;
+    if is_new || is_first {
+        sync_folder(disk, folder)?;
     }
     Ok(file)
-}
-
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    let folder = File::open(folder).map_err(|error| StoreError::io(folder, error))?;
-    folder.sync_all().map_err(sync_error)
-}
-
-pub(crate) fn sync_error(error: std::io::Error) -> StoreError {
-    if crate::error::is_full(&error) {
-        StoreError::Full
-    } else {
-        StoreError::Fatal(error)
-    }
 }

@@ -7,9 +7,7 @@
 //! writing costs the way of a change nothing but that, once a snapshot.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,9 +15,9 @@ use mail_types::Uid;
 use redb::{ReadTransaction, ReadableTable};
 
 use crate::account::{Counters, State, load};
+use crate::disk::{Disk, sync_folder};
 use crate::record::Reader;
 use crate::schema::{EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, push_bytes};
-use crate::segment::{sync_error, sync_folder};
 use crate::{Operation, StoreError};
 
 /// Its name in the account's folder.
@@ -291,13 +289,18 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Before a change is committed; the caller holds the account's writer.
-    pub(crate) fn note(&self, folder: &Path, changes: u64) -> Result<(), StoreError> {
+    pub(crate) fn note(
+        &self,
+        disk: &dyn Disk,
+        folder: &Path,
+        changes: u64,
+    ) -> Result<(), StoreError> {
         if changes == 0 {
             return Ok(());
         }
         self.changes.fetch_add(changes, Ordering::Relaxed);
         if !self.is_marked.load(Ordering::Relaxed) {
-            mark(&folder.join(NAME))?;
+            mark(disk, folder)?;
             self.is_marked.store(true, Ordering::Relaxed);
         }
         Ok(())
@@ -317,6 +320,7 @@ impl Keeper {
     /// taken; `lock` keeps changes from coming for as long as its value lives.
     pub(crate) fn keep<T>(
         &self,
+        disk: &dyn Disk,
         folder: &Path,
         copy: &IndexCopy,
         changes: u64,
@@ -324,44 +328,43 @@ impl Keeper {
     ) -> Result<(), StoreError> {
         let path = folder.join(NEW);
         let failed = |error| StoreError::io(&path, error);
-        fs::write(&path, frame(&copy.encode())).map_err(failed)?;
-        let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
-        file.sync_data().map_err(sync_error)?;
+        let file = disk.open(&path).map_err(failed)?;
+        file.set_length(0).map_err(failed)?;
+        file.write_at(&frame(&copy.encode()), 0).map_err(failed)?;
+        file.sync().map_err(StoreError::Fatal)?;
         let name = folder.join(NAME);
         if name.exists() {
-            fs::rename(&name, folder.join(OLD)).map_err(failed)?;
+            disk.rename(&name, &folder.join(OLD)).map_err(failed)?;
         }
         let held = lock();
         if self.changes() == changes {
-            file.write_all_at(&[0], STALE_AT).map_err(failed)?;
+            file.write_at(&[0], STALE_AT).map_err(failed)?;
             self.is_marked.store(false, Ordering::Relaxed);
         }
-        fs::rename(&path, &name).map_err(failed)?;
+        disk.rename(&path, &name).map_err(failed)?;
         self.kept.store(changes, Ordering::Relaxed);
         drop(held);
-        file.sync_data().map_err(sync_error)?;
-        sync_folder(folder)
+        file.sync().map_err(StoreError::Fatal)?;
+        sync_folder(disk, folder)
     }
 }
 
-/// The octet is durable before the change is.
-fn mark(path: &Path) -> Result<(), StoreError> {
-    let file = match OpenOptions::new().write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return mark_first(path),
-        Err(error) => return Err(StoreError::io(path, error)),
-    };
-    let failed = |error| StoreError::io(path, error);
-    file.write_all_at(&[1], STALE_AT).map_err(failed)?;
-    File::sync_data(&file).map_err(sync_error)
-}
-
-/// The mark alone, since there is no snapshot yet.
-fn mark_first(path: &Path) -> Result<(), StoreError> {
-    let failed = |error| StoreError::io(path, error);
-    let mut file = File::create(path).map_err(failed)?;
-    file.write_all(&frame(&[])).map_err(failed)?;
-    file.sync_data().map_err(sync_error)
+/// The octet is durable before the change is. Without a snapshot the mark is alone.
+fn mark(disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(NAME);
+    let failed = |error| StoreError::io(&path, error);
+    let is_new = !path.exists();
+    let file = disk.open(&path).map_err(failed)?;
+    if is_new || file.length().map_err(failed)? == 0 {
+        file.write_at(&frame(&[]), 0).map_err(failed)?;
+    } else {
+        file.write_at(&[1], STALE_AT).map_err(failed)?;
+    }
+    file.sync().map_err(StoreError::Fatal)?;
+    if is_new {
+        sync_folder(disk, folder)?;
+    }
+    Ok(())
 }
 
 /// Data as it is in a file, with the mark that changes followed.
@@ -468,17 +471,22 @@ mod tests {
     fn round_trip_and_damage() {
         let folder = tempfile::tempdir().unwrap();
         let keeper = Keeper::default();
+        let disk = &crate::disk::FileSystem;
         let read = || IndexCopy::read(folder.path(), |what| panic!("{what}"));
         let kept = |copy, is_stale| Kept { copy, is_stale };
         assert_eq!(read(), kept(None, false));
-        keeper.note(folder.path(), 3).unwrap();
+        keeper.note(disk, folder.path(), 3).unwrap();
         assert_eq!((keeper.unkept(), read()), (3, kept(None, true)));
-        keeper.keep(folder.path(), &example(), 3, || ()).unwrap();
+        keeper
+            .keep(disk, folder.path(), &example(), 3, || ())
+            .unwrap();
         assert_eq!((keeper.unkept(), read()), (0, kept(Some(example()), false)));
-        keeper.note(folder.path(), 1).unwrap();
+        keeper.note(disk, folder.path(), 1).unwrap();
         assert_eq!(read(), kept(Some(example()), true));
         // A change that came while it was written.
-        keeper.keep(folder.path(), &example(), 3, || ()).unwrap();
+        keeper
+            .keep(disk, folder.path(), &example(), 3, || ())
+            .unwrap();
         assert_eq!((keeper.unkept(), read()), (1, kept(Some(example()), true)));
         let path = folder.path().join(NAME);
         let whole = fs::read(&path).unwrap();

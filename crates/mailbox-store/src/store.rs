@@ -11,6 +11,7 @@ use lru::LruCache;
 use mail_types::AccountId;
 use tracing::warn;
 
+use crate::disk::{Disk, FileSystem, guard, make_folder};
 use crate::journal::Journal;
 use crate::rebuild::{Rebuilt, rebuild_index};
 use crate::{Account, Finding, Observer, Report, StoreError, Totals};
@@ -42,6 +43,8 @@ pub struct Options {
     pub journal_size: u64,
     /// Accounts that are kept open though nobody uses them.
     pub open_accounts: NonZeroUsize,
+    /// Where it all is: the file system, but in tests of what happens when that fails.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
             segment_size: 64 * 1024 * 1024,
             journal_size: 64 * 1024 * 1024,
             open_accounts: NonZeroUsize::MIN.saturating_add(255),
+            disk: Arc::new(FileSystem),
         }
     }
 }
@@ -90,11 +94,13 @@ impl Drop for Claim<'_> {
 impl MailStore {
     /// Uses a folder, which is made if it is not there. What a crash has left in the journal is put
     /// into the accounts.
-    pub fn open(root: PathBuf, options: Options) -> Result<Self, StoreError> {
-        fs::create_dir_all(&root).map_err(|error| StoreError::io(&root, error))?;
-        finish_removals(&root)?;
+    pub fn open(root: PathBuf, mut options: Options) -> Result<Self, StoreError> {
+        options.disk = guard(options.disk);
+        let disk = &options.disk;
+        make_folder(&**disk, &root)?;
+        finish_removals(&**disk, &root)?;
         let (full, is_full) = channel();
-        let journal = Journal::open(&root.join(JOURNAL), options.journal_size, full)?;
+        let journal = Journal::open(disk, &root.join(JOURNAL), options.journal_size, full)?;
         let shared = Arc::new(Shared {
             root,
             options,
@@ -140,12 +146,13 @@ impl MailStore {
         let folder = shared.folder(id);
         // Renamed first: half a folder must not be taken for an account.
         let doomed = shared.root.join(format!("{REMOVED}{id}"));
-        match fs::rename(&folder, &doomed) {
+        match shared.options.disk.rename(&folder, &doomed) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => result.map_err(|error| StoreError::io(&folder, error))?,
         }
         drop(open);
-        fs::remove_dir_all(&doomed).map_err(|error| StoreError::io(&doomed, error))
+        let removed = shared.options.disk.remove_folder(&doomed);
+        removed.map_err(|error| StoreError::io(&doomed, error))
     }
 
     /// The accounts that have a folder.
@@ -404,12 +411,12 @@ fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {
 }
 
 /// A crash can have come between the two steps of a removal.
-fn finish_removals(root: &Path) -> Result<(), StoreError> {
+fn finish_removals(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::io(root, error);
     for entry in fs::read_dir(root).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(REMOVED) {
-            fs::remove_dir_all(entry.path()).map_err(failed)?;
+            disk.remove_folder(&entry.path()).map_err(failed)?;
         }
     }
     Ok(())

@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 
 use super::Rebuilt;
 use crate::StoreError;
+use crate::index_file::open_index;
 use crate::maintain::Told;
 use crate::snapshot::{IndexCopy, Kept};
 
@@ -37,7 +38,7 @@ impl Source {
     pub(super) fn find(account: &Rebuilt<'_>, told: &mut Told<'_, '_>) -> Self {
         let index = account.folder.join("index.redb");
         if !account.ignore_index && index.exists() {
-            match read_index(&index, account.now) {
+            match read_index(account, &index) {
                 Ok(copy) => {
                     told.note("flags, UIDs and names are taken from the index that was there");
                     let is_exact = true;
@@ -82,14 +83,15 @@ impl Source {
 }
 
 /// The engine may panic over octets that it did not write.
-fn read_index(path: &Path, now: i64) -> Result<IndexCopy, StoreError> {
+fn read_index(account: &Rebuilt<'_>, path: &Path) -> Result<IndexCopy, StoreError> {
     let read = || {
-        let mut db = Database::builder().open(path)?;
+        let options = account.options;
+        let mut db = open_index(&*options.disk, path, options.index_cache)?;
         if !db.check_integrity()? {
             let what = "the index is not what was written".to_owned();
             return Err(StoreError::Engine(what));
         }
-        IndexCopy::of(&db.begin_read()?, now)
+        IndexCopy::of(&db.begin_read()?, account.now)
     };
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         let what = "the index is so damaged that it cannot be read".to_owned();
