@@ -34,10 +34,13 @@ pub struct Parts {
     /// To the driver. Not bounded itself: mail that comes in carries its share of
     /// `incoming_memory`, each agent's reports have places, answers are bounded by what was asked.
     pub(crate) events: mpsc::UnboundedSender<Event>,
-    /// Octets of mail that is coming in.
+    /// Octets of mail that is coming in, each message in one frame.
     pub(crate) incoming: Arc<Semaphore>,
     /// How many there are in all; no message may ask for more.
     pub(crate) incoming_total: u32,
+    /// Octets of mail that is coming in piece by piece. Apart from the others: these last as long
+    /// as a slow client likes, and whoever waited for them would stop the stream that they end on.
+    pub(crate) uploads: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
     /// Cancelled when what was in the store is in the schedule.
     pub(crate) restored: CancellationToken,
@@ -71,8 +74,8 @@ impl Queue {
         shutdown: CancellationToken,
         tracker: TaskTracker,
     ) -> std::io::Result<Self> {
-        // One large message must fit, whatever is configured.
-        let incoming = settings.incoming_memory.max(4 * CHUNK_SIZE);
+        // Half for each kind; one message of either must fit, whatever is configured.
+        let incoming = (settings.incoming_memory / 2).max(2 * CHUNK_SIZE);
         let incoming = incoming.min(Semaphore::MAX_PERMITS);
         let incoming_total = u32::try_from(incoming).unwrap_or(u32::MAX);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
@@ -87,6 +90,7 @@ impl Queue {
             events,
             incoming: Arc::new(Semaphore::new(incoming_total as usize)),
             incoming_total,
+            uploads: Arc::new(Semaphore::new(incoming)),
             shutdown,
             restored: CancellationToken::new(),
             drained: CancellationToken::new(),

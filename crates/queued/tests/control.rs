@@ -551,6 +551,44 @@ async fn ten_thousand_messages_with_little_memory() {
     assert_eq!(store.fsck(false).unwrap().problems, []);
 }
 
+/// Slow clients may take all the memory that there is for their kind; others do not wait for them,
+/// and neither do their own next pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_that_do_not_end_hold_up_nobody() {
+    let mut settings = settings();
+    settings.incoming_memory = 512 * 1024;
+    let rig = Rig::start(settings, Arc::new(MemStore::new())).await;
+    rig.directory.account("lois@aula.test", 7);
+    let mut submitter = rig.submitter().await;
+    let envelope = || envelope("ana@aula.test", &["lois@aula.test"]);
+    let large = vec![b'x'; 100 * 1024];
+    let mut last = Vec::new();
+    for token in 101..=104 {
+        let mut pieces = frames(token, envelope(), &large);
+        last.extend(pieces.pop());
+        for piece in pieces {
+            submitter.send(piece).await;
+        }
+    }
+    for _ in 0..200 {
+        submitter.accepted(envelope(), MESSAGE).await;
+    }
+    for piece in last {
+        submitter.send(piece).await;
+    }
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..4 {
+        match submitter.response().await.result.unwrap() {
+            Answer::Accepted(_) => accepted += 1,
+            Answer::Refused(answer) => {
+                assert_eq!(answer.reason, "too much mail is coming in at the moment");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((accepted, refused), (2, 2), "256 KiB are room for two");
+}
+
 /// A disk that fails when it is told to.
 struct Failing(MemStore, AtomicBool);
 

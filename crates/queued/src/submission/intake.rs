@@ -150,7 +150,7 @@ impl Intake {
             Err(refusal) => return Open::Refused(refusal),
         };
         let share = u32::try_from(2 * CHUNK_SIZE).unwrap_or(u32::MAX);
-        let Ok(permit) = self.queue.incoming.clone().try_acquire_many_owned(share) else {
+        let Ok(permit) = self.queue.uploads.clone().try_acquire_many_owned(share) else {
             let why = "too much mail is coming in at the moment";
             return Open::Refused((EnhancedCode::SYSTEM_FULL, why.into()));
         };
