@@ -36,11 +36,21 @@ pub(crate) fn store_failed(error: &StoreError) -> pb::Failure {
     match error {
         StoreError::Damaged { .. } => failure(Kind::Damaged, "the message is damaged"),
         StoreError::Full => failure(Kind::Temporary, "the disk is full"),
+        StoreError::Busy => failure(Kind::Temporary, "the account is being made anew"),
+        StoreError::IndexMissing(_) => failure(Kind::Temporary, "the account's index is missing"),
         // The log has the details; clients get none of our paths.
         _ => failure(
             Kind::Temporary,
             "the mail store does not work at the moment",
         ),
+    }
+}
+
+/// The same for administrators, who may know all.
+pub(crate) fn store_failed_in_full(error: &StoreError) -> pb::Failure {
+    pb::Failure {
+        detail: error.to_string(),
+        ..store_failed(error)
     }
 }
 

@@ -2,8 +2,11 @@
 
 mod append;
 mod changes;
+mod export;
 mod fetch;
+mod import;
 mod listing;
+mod maintain;
 mod watch;
 
 use std::pin::Pin;
@@ -243,6 +246,40 @@ impl MailboxService for Service {
 
 #[tonic::async_trait]
 impl MailboxAdminService for Service {
+    type MaintainStream = Answers<pb::MaintainEvent>;
+    type ExportStream = Answers<pb::ExportItem>;
+    type ImportStream = Answers<pb::ImportResponse>;
+
+    async fn maintain(
+        &self,
+        request: Request<pb::MaintainRequest>,
+    ) -> Result<Response<Self::MaintainStream>, Status> {
+        self.maintain_account(&request.into_inner())
+            .map(Response::new)
+    }
+
+    async fn list_stores(
+        &self,
+        _: Request<pb::ListStoresRequest>,
+    ) -> Result<Response<pb::ListStoresResponse>, Status> {
+        Ok(Response::new(self.stored().await))
+    }
+
+    async fn export(
+        &self,
+        request: Request<pb::ExportRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        let account = AccountId::from(request.into_inner().account_id);
+        Ok(Response::new(self.export_account(account)))
+    }
+
+    async fn import(
+        &self,
+        requests: Request<Streaming<pb::ImportRequest>>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        Ok(Response::new(self.import_messages(requests.into_inner())))
+    }
+
     async fn remove_account(
         &self,
         request: Request<pb::RemoveAccountRequest>,

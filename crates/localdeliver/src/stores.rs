@@ -35,12 +35,20 @@ impl Stores {
         account: AccountId,
         work: impl FnOnce(&Account) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
-        let store = self.store.clone();
-        let work = move || {
+        self.run(move |store| {
             let account = store.account(account, now())?;
             work(&account)
-        };
-        let joined = tokio::task::spawn_blocking(work).await;
+        })
+        .await
+    }
+
+    /// Runs something with the whole store on the blocking pool.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&MailStore) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let store = self.store.clone();
+        let joined = tokio::task::spawn_blocking(move || work(&store)).await;
         let result = joined.unwrap_or_else(|panic| {
             Err(Arc::new(StoreError::Engine(format!(
                 "the store's code panicked: {panic}"

@@ -115,19 +115,19 @@ impl Account {
             keeper: Keeper::default(),
             failed: AtomicBool::new(false),
         };
-        account.replay()?;
+        account.replay(now)?;
         Ok(account)
     }
 
     /// Does what the journal has and the index lacks, after a crash or a failed commit.
-    fn replay(&self) -> Result<(), StoreError> {
+    fn replay(&self, now: i64) -> Result<(), StoreError> {
         let entries = self.journal.entries(self.id)?;
         if entries.is_empty() {
             return Ok(());
         }
         let mut writer = lock(&self.writer);
         let txn = self.db.begin_write()?;
-        let mut batch = self.begin(&txn, &mut writer.appender, 0)?;
+        let mut batch = self.begin(&txn, &mut writer.appender, now)?;
         for (header, content) in entries {
             batch.restore(&header, Bytes::from(content), None)?;
         }

@@ -396,15 +396,18 @@ impl Shared {
             self.journal.settle(id);
             return Ok(());
         }
-        // Its mailboxes are there, so that no time is needed to make them.
-        self.account(id, 0)?.checkpoint()
+        self.account(id, unix_now())?.checkpoint()
     }
 }
 
-fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {
+/// Unix time in seconds.
+fn unix_now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-    if let Err(error) = account.keep_snapshot(now, is_due) {
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {
+    if let Err(error) = account.keep_snapshot(unix_now(), is_due) {
         // The last one stays; it says that something followed.
         warn!(account = %account.id(), %error, "a snapshot cannot be written");
     }

@@ -88,6 +88,8 @@ pub(crate) struct Batch<'t> {
     records: Vec<u8>,
     keep_records: bool,
     now: i64,
+    /// When the batch began, where `now` is the time of an older message.
+    began: i64,
 }
 
 impl<'t> Batch<'t> {
@@ -113,6 +115,7 @@ impl<'t> Batch<'t> {
             records: Vec::new(),
             keep_records: false,
             now,
+            began: now,
         })
     }
 

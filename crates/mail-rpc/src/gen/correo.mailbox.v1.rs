@@ -739,6 +739,342 @@ pub struct GetUsageResponse {
     #[prost(message, optional, tag = "4")]
     pub failure: ::core::option::Option<Failure>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaintainRequest {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(enumeration = "maintain_request::Work", tag = "2")]
+    pub work: i32,
+    /// Repair: takes damaged messages out of their mailboxes.
+    #[prost(bool, tag = "3")]
+    pub drop_damaged: bool,
+    /// Rebuild: does not look at the index that is there, even if it is whole.
+    #[prost(bool, tag = "4")]
+    pub ignore_index: bool,
+}
+/// Nested message and enum types in `MaintainRequest`.
+pub mod maintain_request {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Work {
+        Unspecified = 0,
+        /// Reads all and changes nothing.
+        Check = 1,
+        /// Mends what can be mended without loss.
+        Repair = 2,
+        /// Makes the index anew from the segments.
+        Rebuild = 3,
+    }
+    impl Work {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "WORK_UNSPECIFIED",
+                Self::Check => "WORK_CHECK",
+                Self::Repair => "WORK_REPAIR",
+                Self::Rebuild => "WORK_REBUILD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "WORK_UNSPECIFIED" => Some(Self::Unspecified),
+                "WORK_CHECK" => Some(Self::Check),
+                "WORK_REPAIR" => Some(Self::Repair),
+                "WORK_REBUILD" => Some(Self::Rebuild),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaintainEvent {
+    #[prost(oneof = "maintain_event::Event", tags = "1, 2, 3")]
+    pub event: ::core::option::Option<maintain_event::Event>,
+}
+/// Nested message and enum types in `MaintainEvent`.
+pub mod maintain_event {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        #[prost(message, tag = "1")]
+        Progress(super::MaintainProgress),
+        #[prost(message, tag = "2")]
+        Finding(super::Finding),
+        /// The last event.
+        #[prost(message, tag = "3")]
+        Done(super::MaintainDone),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaintainProgress {
+    /// Octets of segments that are read, and all of them.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    #[prost(uint64, tag = "2")]
+    pub all: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finding {
+    #[prost(enumeration = "finding::Kind", tag = "1")]
+    pub kind: i32,
+    /// A sentence.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Finding`.
+pub mod finding {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        Unspecified = 0,
+        /// Not as it should be.
+        Wrong = 1,
+        /// Was not as it should be, and is now.
+        Mended = 2,
+        /// Cannot be had back.
+        Lost = 3,
+        /// Worth knowing, and nothing is wrong.
+        Note = 4,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Wrong => "KIND_WRONG",
+                Self::Mended => "KIND_MENDED",
+                Self::Lost => "KIND_LOST",
+                Self::Note => "KIND_NOTE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_WRONG" => Some(Self::Wrong),
+                "KIND_MENDED" => Some(Self::Mended),
+                "KIND_LOST" => Some(Self::Lost),
+                "KIND_NOTE" => Some(Self::Note),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MaintainDone {
+    /// Messages in mailboxes, copies counted each.
+    #[prost(uint64, tag = "1")]
+    pub messages: u64,
+    /// Contents.
+    #[prost(uint64, tag = "2")]
+    pub emails: u64,
+    #[prost(uint32, tag = "3")]
+    pub mailboxes: u32,
+    #[prost(message, optional, tag = "4")]
+    pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStoresRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListStoresResponse {
+    #[prost(uint64, repeated, tag = "1")]
+    pub account_ids: ::prost::alloc::vec::Vec<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportRequest {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportItem {
+    #[prost(oneof = "export_item::Item", tags = "1, 2, 3, 4, 5, 6")]
+    pub item: ::core::option::Option<export_item::Item>,
+}
+/// Nested message and enum types in `ExportItem`.
+pub mod export_item {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Item {
+        /// The first item: what comes.
+        #[prost(message, tag = "1")]
+        Total(super::ExportTotal),
+        #[prost(message, tag = "2")]
+        Mailbox(super::MailboxFacts),
+        /// A message of the mailbox that came last.
+        #[prost(message, tag = "3")]
+        Message(super::MessageFacts),
+        /// Its octets, in pieces of at most 64 KiB.
+        #[prost(bytes, tag = "4")]
+        Data(::prost::bytes::Bytes),
+        /// Its end. What came of it is not to be kept if it is damaged.
+        #[prost(message, tag = "5")]
+        End(super::MessageEnd),
+        /// The last item.
+        #[prost(message, tag = "6")]
+        Done(super::ExportDone),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportTotal {
+    #[prost(uint64, tag = "1")]
+    pub messages: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint32, tag = "3")]
+    pub mailboxes: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MailboxFacts {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub uid_validity: u32,
+    #[prost(uint32, tag = "3")]
+    pub uid_next: u32,
+    #[prost(enumeration = "SpecialUse", tag = "4")]
+    pub special_use: i32,
+    #[prost(bool, tag = "5")]
+    pub subscribed: bool,
+    #[prost(uint32, tag = "6")]
+    pub messages: u32,
+    /// The keyword table, in the order of the flags' bits.
+    #[prost(string, repeated, tag = "7")]
+    pub keywords: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// False: only the subscription is there.
+    #[prost(bool, tag = "8")]
+    pub exists: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageFacts {
+    /// 0: an import has no wish.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    #[prost(message, optional, tag = "2")]
+    pub flags: ::core::option::Option<FlagNames>,
+    #[prost(int64, tag = "3")]
+    pub internal_date: i64,
+    #[prost(int32, tag = "4")]
+    pub internal_date_offset: i32,
+    #[prost(uint64, tag = "5")]
+    pub size: u64,
+    #[prost(uint64, tag = "6")]
+    pub modseq: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MessageEnd {
+    /// Why the message is not to be kept; empty if it is whole.
+    #[prost(string, tag = "1")]
+    pub damaged: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportDone {
+    #[prost(message, optional, tag = "1")]
+    pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportRequest {
+    #[prost(oneof = "import_request::Item", tags = "1, 2, 3, 4")]
+    pub item: ::core::option::Option<import_request::Item>,
+}
+/// Nested message and enum types in `ImportRequest`.
+pub mod import_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Item {
+        #[prost(message, tag = "1")]
+        Mailbox(super::ImportMailbox),
+        #[prost(message, tag = "2")]
+        Message(super::ImportMessage),
+        /// Octets of the message that came last, at most 64 KiB.
+        #[prost(bytes, tag = "3")]
+        Data(::prost::bytes::Bytes),
+        /// Its end. What came of it is given up if it is damaged.
+        #[prost(message, tag = "4")]
+        End(super::MessageEnd),
+    }
+}
+/// Answered with adopted. Messages behind it go there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportMailbox {
+    #[prost(uint64, tag = "1")]
+    pub account_id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub facts: ::core::option::Option<MailboxFacts>,
+    #[prost(uint64, tag = "3")]
+    pub quota_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportMessage {
+    #[prost(uint64, tag = "1")]
+    pub token: u64,
+    #[prost(message, optional, tag = "2")]
+    pub facts: ::core::option::Option<MessageFacts>,
+    /// The same for the same message of the same source: it is imported once. At least 12 octets.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub key: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportResponse {
+    #[prost(oneof = "import_response::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<import_response::Result>,
+}
+/// Nested message and enum types in `ImportResponse`.
+pub mod import_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        Adopted(super::ImportAdopted),
+        #[prost(message, tag = "2")]
+        Imported(super::Imported),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportAdopted {
+    #[prost(uint32, tag = "1")]
+    pub uid_validity: u32,
+    #[prost(uint32, tag = "2")]
+    pub uid_next: u32,
+    #[prost(message, optional, tag = "3")]
+    pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Imported {
+    #[prost(uint64, tag = "1")]
+    pub token: u64,
+    #[prost(uint32, tag = "2")]
+    pub uid: u32,
+    /// It was imported before.
+    #[prost(bool, tag = "3")]
+    pub before: bool,
+    #[prost(message, optional, tag = "4")]
+    pub failure: ::core::option::Option<Failure>,
+}
 /// RFC 6154.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2121,6 +2457,118 @@ pub mod mailbox_admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Checks, mends or makes anew what is on disk of an account. A stream that the caller drops ends
+        /// a check; repair and rebuild are done to their end.
+        pub async fn maintain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MaintainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MaintainEvent>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/correo.mailbox.v1.MailboxAdminService/Maintain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("correo.mailbox.v1.MailboxAdminService", "Maintain"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The accounts that have a folder in the mail store.
+        pub async fn list_stores(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStoresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStoresResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/correo.mailbox.v1.MailboxAdminService/ListStores",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "correo.mailbox.v1.MailboxAdminService",
+                        "ListStores",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// All mail of an account, a mailbox after the other. Damaged messages are named and left out.
+        pub async fn export(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportItem>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/correo.mailbox.v1.MailboxAdminService/Export",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("correo.mailbox.v1.MailboxAdminService", "Export"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Mail of elsewhere, with its UIDs, flags and dates. Answers come when messages are durable.
+        pub async fn import(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ImportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/correo.mailbox.v1.MailboxAdminService/Import",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("correo.mailbox.v1.MailboxAdminService", "Import"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2151,6 +2599,48 @@ pub mod mailbox_admin_service_server {
             tonic::Response<super::GetUsageResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Maintain method.
+        type MaintainStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MaintainEvent, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Checks, mends or makes anew what is on disk of an account. A stream that the caller drops ends
+        /// a check; repair and rebuild are done to their end.
+        async fn maintain(
+            &self,
+            request: tonic::Request<super::MaintainRequest>,
+        ) -> std::result::Result<tonic::Response<Self::MaintainStream>, tonic::Status>;
+        /// The accounts that have a folder in the mail store.
+        async fn list_stores(
+            &self,
+            request: tonic::Request<super::ListStoresRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStoresResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Export method.
+        type ExportStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportItem, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// All mail of an account, a mailbox after the other. Damaged messages are named and left out.
+        async fn export(
+            &self,
+            request: tonic::Request<super::ExportRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ExportStream>, tonic::Status>;
+        /// Server streaming response type for the Import method.
+        type ImportStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ImportResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Mail of elsewhere, with its UIDs, flags and dates. Answers come when messages are durable.
+        async fn import(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ImportRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ImportStream>, tonic::Status>;
     }
     /// Socket mailbox-admin.sock. Caller: correo.
     #[derive(Debug)]
@@ -2316,6 +2806,192 @@ pub mod mailbox_admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/correo.mailbox.v1.MailboxAdminService/Maintain" => {
+                    #[allow(non_camel_case_types)]
+                    struct MaintainSvc<T: MailboxAdminService>(pub Arc<T>);
+                    impl<
+                        T: MailboxAdminService,
+                    > tonic::server::ServerStreamingService<super::MaintainRequest>
+                    for MaintainSvc<T> {
+                        type Response = super::MaintainEvent;
+                        type ResponseStream = T::MaintainStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MaintainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MailboxAdminService>::maintain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MaintainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/correo.mailbox.v1.MailboxAdminService/ListStores" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListStoresSvc<T: MailboxAdminService>(pub Arc<T>);
+                    impl<
+                        T: MailboxAdminService,
+                    > tonic::server::UnaryService<super::ListStoresRequest>
+                    for ListStoresSvc<T> {
+                        type Response = super::ListStoresResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListStoresRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MailboxAdminService>::list_stores(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListStoresSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/correo.mailbox.v1.MailboxAdminService/Export" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportSvc<T: MailboxAdminService>(pub Arc<T>);
+                    impl<
+                        T: MailboxAdminService,
+                    > tonic::server::ServerStreamingService<super::ExportRequest>
+                    for ExportSvc<T> {
+                        type Response = super::ExportItem;
+                        type ResponseStream = T::ExportStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MailboxAdminService>::export(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/correo.mailbox.v1.MailboxAdminService/Import" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportSvc<T: MailboxAdminService>(pub Arc<T>);
+                    impl<
+                        T: MailboxAdminService,
+                    > tonic::server::StreamingService<super::ImportRequest>
+                    for ImportSvc<T> {
+                        type Response = super::ImportResponse;
+                        type ResponseStream = T::ImportStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ImportRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MailboxAdminService>::import(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -274,13 +274,15 @@ impl Batch<'_> {
     }
 
     pub(super) fn remember(&mut self, key: DeliveryKey) -> Result<(), StoreError> {
+        // What is imported is older than its key.
+        let now = self.now.max(self.began);
         self.tables
             .deliveries
-            .insert((key.queue_id, key.index), self.now)?;
+            .insert((key.queue_id, key.index), now)?;
         self.tables
             .delivered_at
-            .insert((self.now, key.queue_id, key.index), ())?;
-        let limit = self.now.saturating_sub(KEY_LIFETIME);
+            .insert((now, key.queue_id, key.index), ())?;
+        let limit = now.saturating_sub(KEY_LIFETIME);
         for _ in 0..KEYS_FORGOTTEN {
             let first = self
                 .tables
