@@ -282,7 +282,7 @@ impl Batch<'_> {
         self.tables
             .delivered_at
             .insert((now, key.queue_id, key.index), ())?;
-        let limit = now.saturating_sub(KEY_LIFETIME);
+        let limit = self.now.min(self.began).saturating_sub(KEY_LIFETIME);
         for _ in 0..KEYS_FORGOTTEN {
             let first = self
                 .tables
