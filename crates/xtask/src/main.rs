@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod deps;
 mod files;
 mod packages;
@@ -31,8 +32,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure the queue and the mail store in release; the whole suite beside others comes later
-    Bench,
+    /// Build in release and measure the whole suite, beside others with --vs postfix-dovecot
+    Bench {
+        /// Passed on to `correo-bench`; --help lists what it takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check which crate depends on which, by crates/xtask/deps.toml
     Deps,
     /// Check that no file is in the repository that does not belong there
@@ -49,7 +54,7 @@ enum Verb {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
-        Verb::Bench => suite::bench(),
+        Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Deps => deps::run(),
         Verb::Files => files::run(),
         Verb::Proto { check } => proto::run(check),

@@ -1,4 +1,4 @@
-//! The Debian packages that the end-to-end tests use.
+//! The Debian packages that the end-to-end tests and the benchmark use.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,15 +12,24 @@ use crate::run::{check, output, root};
 /// Where Debian asks whether an installed service may be started.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing, or says how to.
-#[expect(clippy::print_stderr, reason = "a command says what it does")]
+/// Installs what the tests need and is missing, or says how to.
 pub(crate) fn install() -> anyhow::Result<()> {
     let list = fs::read_to_string(root()?.join("tests/packages.txt"))?;
     let wanted = list
         .lines()
         .map(str::trim)
         .filter(|l| !l.is_empty() && !l.starts_with('#'));
-    let missing: Vec<&str> = wanted.filter(|package| !is_installed(package)).collect();
+    install_all(&wanted.collect::<Vec<_>>())
+}
+
+/// Installs those of the packages that are missing, or says how to.
+#[expect(clippy::print_stderr, reason = "a command says what it does")]
+pub(crate) fn install_all(wanted: &[&str]) -> anyhow::Result<()> {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -29,9 +38,9 @@ pub(crate) fn install() -> anyhow::Result<()> {
         missing.join(" ")
     );
     if output(Command::new("id").arg("-u"))?.trim() != "0" {
-        bail!("the tests need Debian packages that are not here; as root run: {line}");
+        bail!("Debian packages are needed that are not here; as root run: {line}");
     }
-    eprintln!("installing what the tests need: {line}");
+    eprintln!("installing what is needed: {line}");
     check(Command::new("apt-get").arg("update").stdout(Stdio::null()))?;
     let _quiet = NoServices::begin()?;
     let mut install = Command::new("apt-get");

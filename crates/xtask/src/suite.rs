@@ -38,35 +38,6 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     check(&mut test)
 }
 
-/// Runs the crates' own measurements: accepting and handing out, and delivery into mailboxes.
-pub(crate) fn bench() -> anyhow::Result<()> {
-    let folder = root()?.join("target/bench");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    let measurements: [(&str, &str, &[&str]); 2] = [
-        ("queued", "throughput", &["64", "4096", "5"]),
-        ("mailbox-store", "speed", &[]),
-    ];
-    for (package, example, arguments) in measurements {
-        let data = folder.join(package);
-        std::fs::create_dir_all(&data)?;
-        let mut run = cargo()?;
-        run.args([
-            "run",
-            "--release",
-            "--package",
-            package,
-            "--example",
-            example,
-            "--",
-        ]);
-        run.arg(&data).args(arguments);
-        check(&mut run)?;
-    }
-    Ok(())
-}
-
 fn build(release: bool) -> anyhow::Result<()> {
     let mut build = cargo()?;
     build.arg("build");
@@ -79,7 +50,8 @@ fn build(release: bool) -> anyhow::Result<()> {
     check(&mut build)
 }
 
-fn target_folder() -> anyhow::Result<std::path::PathBuf> {
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> anyhow::Result<std::path::PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => Ok(root()?.join(folder)),
         None => Ok(root()?.join("target")),

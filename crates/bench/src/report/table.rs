@@ -1,0 +1,137 @@
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::plot::{Bar, times};
+use super::{Report, machine};
+use crate::result::{Row, Values};
+
+/// The page without what is written by hand.
+pub(super) fn page(report: &Report<'_>) -> Result<String> {
+    let mut text = String::from("# Performance\n\nMeasured by `cargo xtask bench`");
+    if report.names.len() > 1 {
+        text.push_str(" --vs postfix-dovecot");
+        text = text.replace("bench` --vs postfix-dovecot", "bench --vs postfix-dovecot`");
+    }
+    let _ = writeln!(
+        text,
+        ": medians of {} runs in turn behind one that does not count, least and most in parentheses, and the CPU \
+         time of all the server's processes for one operation. Everything is durable before it is \
+         answered, on both sides.\n",
+        report.runs
+    );
+    for (what, value) in machine::describe(&std::env::temp_dir())? {
+        let _ = writeln!(text, "- {what}: {value}");
+    }
+    if report.names.len() > 1 {
+        for (what, value) in machine::peers() {
+            let _ = writeln!(text, "- {what}: {value}");
+        }
+    }
+    let mut group = "";
+    for row in &report.rows {
+        if row.group != group {
+            group = row.group;
+            heading(&mut text, report, group);
+        }
+        line(&mut text, report, row);
+    }
+    syncs(&mut text, report);
+    Ok(text)
+}
+
+/// Two sides of each row, as ratios.
+pub(super) fn bars(report: &Report<'_>) -> Vec<Bar> {
+    let mut bars = Vec::new();
+    for row in &report.rows {
+        let values = report.results.get(row.id).map_or(&[][..], |v| v);
+        let [Some(ours), Some(theirs)] = [0, 1].map(|at| values.get(at).and_then(Values::median))
+        else {
+            continue;
+        };
+        bars.push(Bar {
+            label: row.title.to_owned(),
+            group: row.group.to_owned(),
+            ratio: row.unit.ratio(ours, theirs),
+            values: format!("{} | {}", row.unit.show(ours), row.unit.show(theirs)),
+            reach: Some(row.reach),
+        });
+    }
+    bars
+}
+
+fn heading(text: &mut String, report: &Report<'_>, group: &str) {
+    let _ = write!(text, "\n## {group}\n\n| |");
+    for name in &report.names {
+        let _ = write!(text, " {name} |");
+    }
+    text.push_str(if report.names.len() > 1 {
+        " times better |\n|---|"
+    } else {
+        "\n|---|"
+    });
+    text.push_str(&"---|".repeat(report.names.len()));
+    text.push_str(if report.names.len() > 1 {
+        "---|\n"
+    } else {
+        "\n"
+    });
+}
+
+fn line(text: &mut String, report: &Report<'_>, row: &Row) {
+    let values = report.results.get(row.id).map_or(&[][..], |v| v);
+    let _ = write!(text, "| {} |", row.title);
+    for at in 0..report.names.len() {
+        let _ = write!(
+            text,
+            " {} |",
+            values
+                .get(at)
+                .map_or_else(|| "–".to_owned(), |v| cell(row, v))
+        );
+    }
+    if report.names.len() > 1 {
+        let medians = [0, 1].map(|at| values.get(at).and_then(Values::median));
+        let ratio = match medians {
+            [Some(ours), Some(theirs)] => times(row.unit.ratio(ours, theirs)),
+            _ => "–".to_owned(),
+        };
+        let _ = write!(text, " {ratio} |");
+    }
+    text.push('\n');
+}
+
+fn cell(row: &Row, values: &Values) -> String {
+    if let Some(failure) = &values.failure {
+        return format!("failed: {}", failure.replace(['|', '\n'], " "));
+    }
+    let Some(median) = values.median() else {
+        return "–".to_owned();
+    };
+    let mut text = row.unit.show(median);
+    if let Some((least, most)) = values.spread()
+        && values.runs.len() > 1
+    {
+        let _ = write!(text, " ({}–{})", row.unit.show(least), row.unit.show(most));
+    }
+    if let Some(cpu) = values.cpu() {
+        let _ = write!(text, ", {cpu:.2} ms CPU");
+    }
+    text
+}
+
+fn syncs(text: &mut String, report: &Report<'_>) {
+    text.push_str("\n## Calls that make data durable\n\nFor 1,000 messages from SMTP to mailboxes over 20 sessions, by strace:\n\n");
+    for (name, counts) in report.names.iter().zip(&report.syncs) {
+        let calls: Vec<String> = counts
+            .iter()
+            .map(|(call, count)| format!("{count} {call}"))
+            .collect();
+        let calls = if calls.is_empty() {
+            "not counted".to_owned()
+        } else {
+            calls.join(", ")
+        };
+        let _ = writeln!(text, "- {name}: {calls}");
+    }
+}

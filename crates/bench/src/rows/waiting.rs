@@ -1,0 +1,88 @@
+//! A long queue.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Group, World, nothing};
+use crate::load::smtp::{SmtpLoad, wait_accepts};
+use crate::result::{Reading, Row, Unit};
+use crate::side::{Mailboxes, RELAY_DOMAIN, USERS, addresses};
+
+const PATIENCE: Duration = Duration::from_mins(20);
+
+const fn row(id: &'static str, title: &'static str, reach: f64) -> Row {
+    Row {
+        id,
+        group: "Queue",
+        title,
+        unit: Unit::Seconds,
+        reach,
+    }
+}
+
+/// Messages that wait in a queue: to list them, and to get rid of them behind a restart.
+pub(super) const GROUP: Group = Group {
+    name: "waiting",
+    rows: &[
+        row("waiting-list", "100,000 waiting messages: list all", 1.0),
+        row("waiting-accept", "from restart until mail is accepted", 1.0),
+        row("waiting-drain", "from restart until all are delivered", 8.0),
+    ],
+    prepare: nothing,
+    run: |world| {
+        let count = world.scale.waiting;
+        let mailboxes = Mailboxes::open(world.side)?;
+        world.side.hold()?;
+        let load = SmtpLoad {
+            to: world.side.smtp(),
+            sessions: 50,
+            messages: count,
+            size: 1024,
+            recipients: addresses("user", USERS),
+            reconnect: false,
+            lmtp: false,
+        };
+        load.run()?;
+        let list = time_list(world, count)?;
+        let begun = Instant::now();
+        world.side.restart_queue()?;
+        wait_accepts(
+            world.side.smtp(),
+            &format!("somebody@{RELAY_DOMAIN}"),
+            PATIENCE,
+        )?;
+        let accepts = begun.elapsed();
+        mailboxes.wait(count, PATIENCE)?;
+        let drained = begun.elapsed();
+        Ok(vec![
+            Reading::new("waiting-list", list.as_secs_f64()),
+            Reading::new("waiting-accept", accepts.as_secs_f64()),
+            Reading::new("waiting-drain", drained.as_secs_f64()),
+        ])
+    },
+    once: true,
+};
+
+fn time_list(world: &World<'_>, count: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    let output = world
+        .side
+        .list()
+        .stderr(Stdio::inherit())
+        .output()
+        .context("listing the queue")?;
+    let took = begun.elapsed();
+    ensure!(
+        output.status.success(),
+        "the list of the queue ended with {}",
+        output.status
+    );
+    let lines = memchr::memchr_iter(b'\n', &output.stdout).count();
+    ensure!(
+        lines >= count,
+        "the list of the queue has {lines} lines for {count} messages"
+    );
+    Ok(took)
+}

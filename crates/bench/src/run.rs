@@ -1,0 +1,248 @@
+//! Runs all groups in turn on all sides.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::Arguments;
+use crate::load::sink::Sink;
+use crate::load::smtp::SmtpLoad;
+use crate::measure::syncs;
+use crate::report::{self, Report, flame};
+use crate::result::Values;
+use crate::rows::{ALL, Group, Scale, World};
+use crate::side::correo::Correo;
+use crate::side::peers::Peers;
+use crate::side::{Mailboxes, Side, USERS, addresses};
+use crate::usage::{self, Tree};
+
+/// Handles for ten thousand connections and some.
+const HANDLES: u64 = 65_536;
+/// Messages while calls to the disk are counted.
+const TRACED: usize = 1000;
+
+/// Values by row and side.
+pub(crate) type Results = BTreeMap<&'static str, Vec<Values>>;
+
+/// Measures what the arguments ask for, and writes the report.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    usage::check_disk(&std::env::temp_dir())?;
+    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    let handles = HANDLES.min(hard);
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, handles, hard)?;
+    let groups = chosen(&arguments.rows)?;
+    let out = arguments.root.join("target/bench");
+    std::fs::create_dir_all(&out)?;
+
+    let sink = Sink::start()?;
+    let programs = std::env::var_os("CORREO_BIN_DIR")
+        .context("CORREO_BIN_DIR is not set; use cargo xtask bench")?;
+    say("starting Correo");
+    let mut sides: Vec<Box<dyn Side>> =
+        vec![Box::new(Correo::start(PathBuf::from(programs), &sink)?)];
+    if arguments.vs.is_some() {
+        say("starting Postfix and Dovecot");
+        sides.push(Box::new(Peers::start(&sink)?));
+    }
+    let mut bench = Bench {
+        scale: if arguments.quick {
+            Scale::QUICK
+        } else {
+            Scale::FULL
+        },
+        runs: if arguments.quick {
+            1
+        } else {
+            arguments.runs.max(1)
+        },
+        results: Results::new(),
+        sides,
+        sink,
+    };
+    for group in &groups {
+        bench.measure(group);
+    }
+    let syncs = bench.count_syncs(&out);
+    let flames = if arguments.flame {
+        Some(bench.flame(&out)?)
+    } else {
+        None
+    };
+    let report = Report {
+        names: bench.sides.iter().map(|side| side.name()).collect(),
+        rows: groups
+            .iter()
+            .flat_map(|group| group.rows)
+            .copied()
+            .collect(),
+        results: &bench.results,
+        runs: bench.runs,
+        syncs,
+        flames,
+    };
+    report::write(
+        &report,
+        &out,
+        arguments.write_docs.then_some(arguments.root.as_path()),
+    )?;
+    let failed = bench
+        .results
+        .values()
+        .flatten()
+        .filter(|values| values.failure.is_some())
+        .count();
+    ensure!(
+        failed == 0,
+        "{failed} rows failed; see {}",
+        out.join("report.md").display()
+    );
+    Ok(())
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Group>> {
+    let known: Vec<&str> = ALL.iter().map(|group| group.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!(
+            "there is no group of rows {unknown}; there are {}",
+            known.join(", ")
+        );
+    }
+    let is_chosen = |group: &Group| names.is_empty() || names.iter().any(|name| name == group.name);
+    Ok(ALL.into_iter().filter(is_chosen).collect())
+}
+
+struct Bench {
+    scale: Scale,
+    runs: usize,
+    results: Results,
+    sides: Vec<Box<dyn Side>>,
+    sink: Sink,
+}
+
+impl Bench {
+    /// Runs a group in turn on all sides; the first run only warms up.
+    fn measure(&mut self, group: &Group) {
+        let mut failed = vec![false; self.sides.len()];
+        let runs = if group.once { 1 } else { self.runs + 1 };
+        for run in 0..runs {
+            for at in 0..self.sides.len() {
+                if failed.get(at) != Some(&false) {
+                    continue;
+                }
+                let counts = group.once || run > 0;
+                if let Err(error) = self.one(group, at, run == 0, counts) {
+                    if let Some(failed) = failed.get_mut(at) {
+                        *failed = true;
+                    }
+                    self.fail(group, at, &error);
+                }
+            }
+        }
+    }
+
+    fn one(&mut self, group: &Group, at: usize, is_first: bool, counts: bool) -> Result<()> {
+        let sides = self.sides.len();
+        let side = self.sides.get_mut(at).context("no such side")?;
+        say(&format!(
+            "{}: {}{}",
+            group.name,
+            side.name(),
+            if counts { "" } else { ", warming up" }
+        ));
+        let mut world = World {
+            side: side.as_mut(),
+            scale: self.scale,
+            sink: &self.sink,
+        };
+        if is_first {
+            (group.prepare)(&mut world).context("preparing")?;
+        }
+        let readings = (group.run)(&mut world)?;
+        for reading in readings.into_iter().filter(|_| counts) {
+            let row = group.rows.iter().find(|row| row.id == reading.row);
+            let shown = row.map_or_else(String::new, |row| row.unit.show(reading.value));
+            let cpu = reading
+                .cpu
+                .map_or_else(String::new, |cpu| format!(", {cpu:.3} ms CPU each"));
+            say(&format!("    {:<18} {shown}{cpu}", reading.row));
+            let values = self
+                .results
+                .entry(reading.row)
+                .or_insert_with(|| vec![Values::default(); sides]);
+            if let Some(values) = values.get_mut(at) {
+                values.runs.push(reading.value);
+                values.cpu.extend(reading.cpu);
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, group: &Group, at: usize, error: &anyhow::Error) {
+        let logs = self
+            .sides
+            .get(at)
+            .map(|side| side.logs())
+            .unwrap_or_default();
+        say(&format!("    failed: {error:#}\n{logs}"));
+        let sides = self.sides.len();
+        for row in group.rows {
+            let values = self
+                .results
+                .entry(row.id)
+                .or_insert_with(|| vec![Values::default(); sides]);
+            if let Some(values) = values.get_mut(at) {
+                values.failure = Some(format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Calls that make data durable while mail flows, by side; not timed.
+    fn count_syncs(&mut self, out: &std::path::Path) -> Vec<BTreeMap<String, u64>> {
+        let mut all = Vec::new();
+        for side in &mut self.sides {
+            let counted = (|| {
+                let watch = syncs::Watch::start(Tree::of(&side.roots()?)?.pids(), out)?;
+                flow(side.as_mut(), TRACED)?;
+                watch.stop()
+            })();
+            all.push(counted.unwrap_or_else(|error: anyhow::Error| {
+                say(&format!("calls to the disk were not counted: {error:#}"));
+                BTreeMap::new()
+            }));
+        }
+        all
+    }
+
+    fn flame(&mut self, out: &std::path::Path) -> Result<flame::Stacks> {
+        let side = self.sides.first_mut().context("no side")?;
+        let mut processes = Vec::new();
+        for pid in side.roots()? {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
+            processes.push((pid, name.trim().to_owned()));
+        }
+        let recording = flame::Recording::start(&processes, &out.join("flame.data"))?;
+        flow(side.as_mut(), 4 * self.scale.messages)?;
+        recording.stop()
+    }
+}
+
+fn flow(side: &mut dyn Side, messages: usize) -> Result<()> {
+    let mailboxes = Mailboxes::open(side)?;
+    let load = SmtpLoad {
+        to: side.smtp(),
+        sessions: 20,
+        messages,
+        size: 4096,
+        recipients: addresses("user", USERS),
+        reconnect: false,
+        lmtp: false,
+    };
+    load.run()?;
+    mailboxes.wait(messages, std::time::Duration::from_mins(5))
+}
+
+#[expect(clippy::print_stderr, reason = "a command says what it does")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,52 @@
+//! `bench`: the whole suite under load, beside Postfix and Dovecot if that is wanted.
+
+use std::process::Command;
+
+use crate::packages;
+use crate::run::{cargo, check, root};
+use crate::suite::{PROGRAMS, target_folder};
+
+/// What counting flushes takes.
+const TOOLS: [&str; 1] = ["strace"];
+
+/// What `--flame` takes.
+const FLAME: [&str; 1] = ["linux-perf"];
+
+/// The servers of `--vs postfix-dovecot`.
+const PEERS: [&str; 5] = [
+    "dovecot-core",
+    "dovecot-imapd",
+    "dovecot-lmtpd",
+    "dovecot-pop3d",
+    "postfix",
+];
+
+/// Builds all in release, installs what the arguments need, and runs `correo-bench` with them.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let asks_for = |name: &str| {
+        let with_value = format!("{name}=");
+        arguments
+            .iter()
+            .any(|a| a == name || a.starts_with(&with_value))
+    };
+    let mut wanted = TOOLS.to_vec();
+    if asks_for("--vs") {
+        wanted.extend(PEERS);
+    }
+    if asks_for("--flame") {
+        wanted.extend(FLAME);
+    }
+    packages::install_all(&wanted)?;
+    let mut build = cargo()?;
+    build.args(["build", "--release", "--bins", "--package", "bench"]);
+    for program in PROGRAMS {
+        build.args(["--package", program]);
+    }
+    check(&mut build)?;
+    let programs = target_folder()?.join("release");
+    let mut bench = Command::new(programs.join("correo-bench"));
+    // It starts the suite as the end-to-end tests do.
+    bench.env("CORREO_BIN_DIR", &programs);
+    bench.arg("--root").arg(root()?);
+    check(bench.args(arguments))
+}
