@@ -69,8 +69,7 @@ pub struct Queued {
 pub struct QueuedRoute {
     /// A domain, `.domain` for all domains below it, or `*` for all that have no other entry.
     pub domain: String,
-    /// The host that takes the mail: a name, or an address in brackets. Empty: the domain's own
-    /// mail exchangers.
+    /// The host that takes the mail: a name or an address. Empty: the domain's own mail exchangers.
     #[serde(default)]
     pub host: String,
     /// TCP port.
