@@ -89,9 +89,7 @@ impl Account {
         if !folder.join("index.redb").exists() && has_mail(&folder.join("segments")) {
             return Err(StoreError::IndexMissing(folder));
         }
-        let index = folder.join("index.redb");
-        let db = open_index(&**disk, &index, options.index_cache)?;
-        prepare(&db, now)?;
+        let db = open_or_make_index(options, &folder, now)?;
         let (state, segment, end) = load(&db.begin_read()?)?;
         if state.counters.next_email == 1 {
             // Mail that the journal answers for must find its account after a crash.
@@ -448,6 +446,26 @@ impl State {
             Target::Name(name) => self.names.get(name.as_str()).copied(),
         }
     }
+}
+
+/// A new index gets its name once it is whole: half of one could not be opened any more.
+fn open_or_make_index(options: &Options, folder: &Path, now: i64) -> Result<Database, StoreError> {
+    let (disk, cache) = (&*options.disk, options.index_cache);
+    let index = folder.join("index.redb");
+    if index.exists() {
+        let db = open_index(disk, &index, cache)?;
+        prepare(&db, now)?;
+        return Ok(db);
+    }
+    let new = folder.join("index.begun");
+    let failed = |error| StoreError::io(&new, error);
+    if new.exists() {
+        disk.remove_file(&new).map_err(failed)?;
+    }
+    let db = open_index(disk, &new, cache)?;
+    prepare(&db, now)?;
+    disk.rename(&new, &index).map_err(failed)?;
+    Ok(db)
 }
 
 /// Makes the tables and the first mailboxes of a new account.

@@ -353,18 +353,18 @@ impl Keeper {
 fn mark(disk: &dyn Disk, folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(NAME);
     let failed = |error| StoreError::io(&path, error);
-    let is_new = !path.exists();
-    let file = disk.open(&path).map_err(failed)?;
-    if is_new || file.length().map_err(failed)? == 0 {
-        file.write_at(&frame(&[]), 0).map_err(failed)?;
-    } else {
+    if path.exists() {
+        let file = disk.open(&path).map_err(failed)?;
         file.write_at(&[1], STALE_AT).map_err(failed)?;
+        return file.sync().map_err(StoreError::Fatal);
     }
+    let new = folder.join(NEW);
+    let file = disk.open(&new).map_err(failed)?;
+    file.set_length(0).map_err(failed)?;
+    file.write_at(&frame(&[]), 0).map_err(failed)?;
     file.sync().map_err(StoreError::Fatal)?;
-    if is_new {
-        sync_folder(disk, folder)?;
-    }
-    Ok(())
+    disk.rename(&new, &path).map_err(failed)?;
+    sync_folder(disk, folder)
 }
 
 /// Data as it is in a file, with the mark that changes followed.

@@ -25,6 +25,10 @@ const REMOVED: &str = ".removed-";
 /// they hold then is not the new index.
 const STILL_OPEN: Duration = Duration::from_secs(5);
 
+/// How long those who use an account that has failed are waited for; all that they do there fails at
+/// once. Others wait meanwhile.
+const LET_GO: Duration = Duration::from_secs(1);
+
 /// How often accounts with many changes get a snapshot.
 const SNAPSHOT_TICK: Duration = Duration::from_secs(30);
 /// And after how many times that those with few: changes of ten minutes are what a damaged index
@@ -296,12 +300,7 @@ impl Shared {
             warn!(account = %id, %error, "an account cannot be made durable");
         }
         account.close();
-        let users = Arc::downgrade(&account);
-        drop(account);
-        let deadline = Instant::now() + STILL_OPEN;
-        while users.strong_count() > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_unused(account, STILL_OPEN);
         Ok(claim)
     }
 
@@ -313,9 +312,9 @@ impl Shared {
         match open.get(&id) {
             Some(account) if !account.has_failed() => return Ok(account.clone()),
             Some(_) => {
-                // Those who still use it see errors; the file is free once they let go.
                 if let Some(account) = open.pop(&id) {
                     account.close();
+                    wait_unused(account, LET_GO);
                 }
             }
             None => {}
@@ -404,6 +403,16 @@ impl Shared {
 fn unix_now() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Waits until nobody has the account open any more: only then its files are free.
+fn wait_unused(account: Arc<Account>, longest: Duration) {
+    let users = Arc::downgrade(&account);
+    drop(account);
+    let deadline = Instant::now() + longest;
+    while users.strong_count() > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {

@@ -8,6 +8,7 @@ mod check;
 mod ids;
 mod keys;
 mod open;
+mod unfinished;
 
 use std::fs::File;
 use std::path::PathBuf;

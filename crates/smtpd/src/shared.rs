@@ -39,7 +39,8 @@ pub(crate) struct Mechanisms(Mutex<Known>);
 type Known = HashMap<(bool, bool), (Instant, Arc<[String]>)>;
 
 impl Mechanisms {
-    /// None where directoryd cannot say: clients then see that they cannot log in now.
+    /// Where directoryd cannot say, what it said last, or else what it usually offers: a login is
+    /// then refused for now, while a mechanism that is not offered is refused for good.
     pub(crate) async fn offer(
         &self,
         authenticator: &Authenticator,
@@ -58,11 +59,13 @@ impl Mechanisms {
             }
             Err(error) => {
                 warn!(%error, "no list of login mechanisms");
-                Arc::default()
+                let last = self.lock().get(&key).map(|(_, names)| names.clone());
+                last.unwrap_or_else(|| usual(encrypted || loopback))
             }
         }
     }
 
+    /// The list, unless it is too old.
     fn known(&self, key: (bool, bool)) -> Option<Arc<[String]>> {
         let known = self.lock();
         let (at, names) = known.get(&key)?;
@@ -73,4 +76,14 @@ impl Mechanisms {
         // A cache is as good after a panic elsewhere as before.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What directoryd offers where it is not configured otherwise.
+fn usual(may_send_passwords: bool) -> Arc<[String]> {
+    let names: &[&str] = if may_send_passwords {
+        &["SCRAM-SHA-256", "PLAIN", "LOGIN"]
+    } else {
+        &["SCRAM-SHA-256"]
+    };
+    names.iter().map(|name| (*name).to_owned()).collect()
 }

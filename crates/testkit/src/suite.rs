@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use crate::{Host, Output, Ports, Process, Tool, wait_until};
 
 /// The programs of a suite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Daemon {
     /// Domains, accounts, credentials.
     Directoryd,
@@ -66,6 +67,9 @@ pub struct SuiteBuilder {
     accounts: Vec<(String, String)>,
     extra: Vec<(String, String)>,
     host: Option<Host>,
+    folder: Option<PathBuf>,
+    logs: Option<PathBuf>,
+    environment: Vec<(String, OsString)>,
 }
 
 /// All daemons under a folder of their own. They are killed and the folder is removed when this is
@@ -78,6 +82,8 @@ pub struct Suite {
     ports: Ports,
     domain: String,
     host: Option<Host>,
+    logs: PathBuf,
+    environment: Vec<(String, OsString)>,
 }
 
 impl SuiteBuilder {
@@ -96,6 +102,24 @@ impl SuiteBuilder {
     /// Sets the server's name; `mx.` and the domain is the default.
     pub fn hostname(mut self, hostname: &str) -> Self {
         hostname.clone_into(&mut self.hostname);
+        self
+    }
+
+    /// Puts the home into this folder instead of the one for temporary files.
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
+    /// Puts the logs into this folder, which has to be there, instead of `log` in the home.
+    pub fn logs(mut self, folder: &Path) -> Self {
+        self.logs = Some(folder.to_owned());
+        self
+    }
+
+    /// Sets a variable of the environment of all daemons.
+    pub fn environment(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -121,12 +145,18 @@ impl SuiteBuilder {
 
     /// Writes the configuration alone.
     pub fn write(&self) -> Result<Suite> {
-        let home = tempfile::Builder::new().prefix("correo-test-").tempdir()?;
+        let mut builder = tempfile::Builder::new();
+        let home = match &self.folder {
+            Some(folder) => builder.prefix("correo-test-").tempdir_in(folder)?,
+            None => builder.prefix("correo-test-").tempdir()?,
+        };
         let ports = match &self.host {
             Some(host) => Ports::with_base(host.ip().into(), 0),
             None => Ports::free()?,
         };
-        fs::create_dir_all(home.path().join("log"))?;
+        let logs = self.logs.clone();
+        let logs = logs.unwrap_or_else(|| home.path().join("log"));
+        fs::create_dir_all(&logs)?;
         certificate(home.path(), &self.hostname, ports)?;
         fs::write(home.path().join("correo.toml"), self.configuration(ports))?;
         Ok(Suite {
@@ -134,6 +164,8 @@ impl SuiteBuilder {
             ports,
             domain: self.domain.clone(),
             host: self.host.clone(),
+            logs,
+            environment: self.environment.clone(),
             daemons: Mutex::new(Vec::new()),
         })
     }
@@ -220,6 +252,9 @@ impl Suite {
             accounts: Vec::new(),
             extra: Vec::new(),
             host: None,
+            folder: None,
+            logs: None,
+            environment: Vec::new(),
         }
     }
 
@@ -284,6 +319,8 @@ impl Suite {
             None => Command::new(&program),
         };
         command.arg("--home").arg(self.home());
+        let variables = self.environment.iter().map(|(name, value)| (name, value));
+        command.envs(variables);
         let process = Process::start(&mut command, &self.log_file(daemon))?;
         self.lock().push((daemon, process));
         Ok(())
@@ -404,9 +441,7 @@ impl Suite {
     }
 
     fn log_file(&self, daemon: Daemon) -> PathBuf {
-        self.home()
-            .join("log")
-            .join(format!("{}.log", daemon.name()))
+        self.logs.join(format!("{}.log", daemon.name()))
     }
 }
 

@@ -32,6 +32,15 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run the whole suite under load while daemons are killed, disks fill up and clocks jump
+    Torture {
+        /// Take the programs from here, such as target/debug, instead of building them in release
+        #[arg(long)]
+        programs: Option<std::path::PathBuf>,
+        /// Passed on: --rounds N, --seed N, --quick, --accounts N, --out DIR
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Build in release and measure the whole suite, beside others with --vs postfix-dovecot
     Bench {
         /// Passed on to `correo-bench`; --help lists what it takes
@@ -60,6 +69,10 @@ fn main() -> anyhow::Result<()> {
         Verb::Proto { check } => proto::run(check),
         Verb::Rfc => rfc::run(),
         Verb::Test { arguments } => suite::test(&arguments),
+        Verb::Torture {
+            programs,
+            arguments,
+        } => suite::torture(programs.as_deref(), &arguments),
         Verb::Up { arguments } => suite::up(&arguments),
     }
 }

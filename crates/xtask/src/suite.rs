@@ -1,6 +1,7 @@
 //! `up` and `test`.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::packages;
@@ -36,6 +37,25 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     // A missing tool is then a failure, not a reason to skip.
     test.env("CARGO_XTASK_TEST", "1");
     check(&mut test)
+}
+
+/// Builds the programs, unless they are to be taken from somewhere, and tortures them.
+#[expect(clippy::print_stderr, reason = "a command says what it does")]
+pub(crate) fn torture(programs: Option<&Path>, arguments: &[String]) -> anyhow::Result<()> {
+    let folder = if let Some(folder) = programs {
+        folder.canonicalize()?
+    } else {
+        build(true)?;
+        target_folder()?.join("release")
+    };
+    if let Err(error) = packages::install() {
+        // It says itself what it has to leave out.
+        eprintln!("{error}");
+    }
+    let mut run = cargo()?;
+    run.args(["run", "--quiet", "--package", "torture", "--"]);
+    run.args(arguments).env("CORREO_BIN_DIR", folder);
+    check(&mut run)
 }
 
 fn build(release: bool) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use sled::{Batch, Db};
 use tracing::info;
 
 use super::ids::{IdSource, first_mark};
+use super::unfinished::remove_unfinished;
 use super::{SledStore, keys};
 use crate::store::StoreError;
 
@@ -89,6 +90,7 @@ fn open_db(options: &SledOptions) -> Result<Db, StoreError> {
             .cache_capacity(options.cache)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
+        remove_unfinished(&options.folder).map_err(StoreError::failed)?;
         match config.open() {
             Ok(db) => return Ok(db),
             // The engine has no error of its own for a lock that another process holds.
