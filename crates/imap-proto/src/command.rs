@@ -169,6 +169,17 @@ pub struct Append {
     pub size: u64,
 }
 
+/// A further message of the same APPEND, without its octets (RFC 3502).
+#[derive(Debug, PartialEq, Eq)]
+pub struct AppendNext {
+    /// Its flags.
+    pub flags: FlagList,
+    /// Its internal date; absent is now.
+    pub date: Option<DateTime>,
+    /// Its length in octets.
+    pub size: u64,
+}
+
 /// Flags by name, without `\Recent`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FlagList {

@@ -17,7 +17,9 @@ mod sequence_set;
 mod session;
 mod tag;
 
-pub use command::{Append, Command, FlagList, ListReturn, ListSelect, StatusItem, StoreMode};
+pub use command::{
+    Append, AppendNext, Command, FlagList, ListReturn, ListSelect, StatusItem, StoreMode,
+};
 pub use date::{Date, DateTime};
 pub use fetch_item::{BodySection, FetchItem, Section, SectionText};
 pub use limits::Limits;

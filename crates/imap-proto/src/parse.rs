@@ -8,7 +8,7 @@ mod list;
 mod search;
 mod store;
 
-pub(crate) use append::{AppendHead, parse_append};
+pub(crate) use append::{AppendHead, parse_append, parse_next};
 pub use command::parse_command;
 pub(crate) use cursor::Cursor;
 

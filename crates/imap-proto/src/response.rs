@@ -36,7 +36,7 @@ pub enum Code<'a> {
     /// `ALREADYEXISTS`
     AlreadyExists,
     /// `APPENDUID`
-    AppendUid(UidValidity, Uid),
+    AppendUid(UidValidity, UidSet),
     /// `AUTHENTICATIONFAILED`
     AuthenticationFailed,
     /// `BADCHARSET` with what is known
@@ -133,7 +133,7 @@ impl Code<'_> {
 
     fn argument(&self) -> Option<Cow<'_, str>> {
         Some(match self {
-            Self::AppendUid(validity, uid) => Cow::from(format!("{validity} {uid}")),
+            Self::AppendUid(validity, uids) => Cow::from(format!("{validity} {uids}")),
             Self::BadCharset(known) => Cow::from(format!("({})", known.join(" "))),
             Self::Capability(text) | Self::Modified(text) | Self::PermanentFlags(text) => {
                 Cow::from(*text)

@@ -5,10 +5,10 @@ use std::time::Duration;
 use mail_types::Secret;
 use memchr::memchr;
 
-use crate::command::{Append, Command};
+use crate::command::{Append, AppendNext, Command};
 use crate::encode::{push_continuation, push_status};
 use crate::limits::Limits;
-use crate::parse::{AppendHead, parse_append, parse_command};
+use crate::parse::{AppendHead, parse_append, parse_command, parse_next};
 use crate::response::{Code, Condition};
 use crate::tag::Tag;
 
@@ -37,7 +37,9 @@ pub enum Event {
     AppendBegin(Tag, Append),
     /// A piece of the message.
     AppendData(Vec<u8>),
-    /// The message is complete.
+    /// The message is complete, and another one of the same APPEND follows in pieces (RFC 3502).
+    AppendNext(AppendNext),
+    /// The message is complete, and with it the command.
     AppendEnd,
     /// The command is not what it promised to be: the message is to be forgotten. It is answered.
     AppendFailed,
@@ -430,15 +432,44 @@ impl Session {
             self.bad_commands = 0;
             return (true, Some(Event::AppendEnd));
         }
-        let text = "expected the command's end behind the message";
-        push_status(out, Some(tag.as_str()), Condition::Bad, None, text);
-        // The answer to the rest of a second message would only confuse.
-        if let Some(literal) = Literal::at_end(&line)
+        let literal = Literal::at_end(&line);
+        let next = match parse_next(&line) {
+            Ok(next) if next.size <= self.limits.message => Ok(next),
+            Ok(_) => Err((
+                Condition::No,
+                Some(Code::TooBig),
+                "the message is too large",
+            )),
+            Err(_) => Err((
+                Condition::Bad,
+                None,
+                "expected the command's end or another message",
+            )),
+        };
+        let (condition, code, text) = match (next, &literal) {
+            (Ok(next), Some(literal)) => return (true, Some(self.next(tag, next, literal, out))),
+            (Ok(_), None) => (Condition::Bad, None, "expected a literal"),
+            (Err(refusal), _) => refusal,
+        };
+        push_status(out, Some(tag.as_str()), condition, code.as_ref(), text);
+        // The answer to the rest of that message would only confuse.
+        if let Some(literal) = literal
             && !literal.synchronising
         {
             self.input = Input::Discard(literal.size.min(self.limits.discard));
         }
         (true, Some(Event::AppendFailed))
+    }
+
+    fn next(&mut self, tag: Tag, next: AppendNext, literal: &Literal, out: &mut Vec<u8>) -> Event {
+        if literal.synchronising {
+            push_continuation(out, "go on");
+        }
+        self.input = Input::Message {
+            tag,
+            left: next.size,
+        };
+        Event::AppendNext(next)
     }
 
     fn auth(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {

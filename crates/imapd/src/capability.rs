@@ -29,7 +29,7 @@ pub(crate) fn capabilities(offer: &Offer, state: State) -> String {
         }
     } else {
         text.push_str(
-            " IDLE NAMESPACE CHILDREN UIDPLUS MOVE UNSELECT SPECIAL-USE CREATE-SPECIAL-USE \
+            " IDLE NAMESPACE CHILDREN UIDPLUS MULTIAPPEND MOVE UNSELECT SPECIAL-USE CREATE-SPECIAL-USE \
              LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH WITHIN CONDSTORE OBJECTID",
         );
     }

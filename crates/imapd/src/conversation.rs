@@ -166,6 +166,7 @@ impl Conversation {
                 }
                 Event::Command(tag, command) => self.command(tag, command, stream).await?,
                 Event::AppendBegin(tag, append) => self.append_begin(tag, append),
+                Event::AppendNext(next) => self.append_next(next).await,
                 Event::AppendData(data) => self.append_data(data).await,
                 Event::AppendEnd => self.append_end().await,
                 Event::AppendFailed => self.appending = None,

@@ -22,6 +22,21 @@ fn python_goes_through_all_commands() -> Result<()> {
 }
 
 #[test]
+fn several_messages_in_one_append() -> Result<()> {
+    if !have(&["python3"]) {
+        return Ok(());
+    }
+    let suite = shared()?;
+    let user = new_user(&suite, "multi")?;
+    let said = Tool::python(include_str!("../../clients/imap_multiappend.py"))
+        .args([suite.ports().ip.to_string(), suite.ports().imap.to_string()])
+        .args([&user.address, &user.password])
+        .run()?;
+    assert!(said.text().contains("all done"), "{}", said.all());
+    Ok(())
+}
+
+#[test]
 fn two_clients_see_what_the_other_does() -> Result<()> {
     let suite = shared()?;
     let user = new_user(&suite, "shared")?;

@@ -1,5 +1,5 @@
 use super::Cursor;
-use crate::command::{Append, FlagList};
+use crate::command::{Append, AppendNext, FlagList};
 use crate::{DateTime, ParseError, Tag};
 
 /// What a line that ends with a literal's head begins.
@@ -26,6 +26,27 @@ pub(crate) fn parse_append(command: &[u8]) -> Result<AppendHead, ParseError> {
         mailbox => mailbox?,
     };
     at.space()?;
+    let AppendNext { flags, date, size } = message(&mut at)?;
+    Ok(AppendHead::Message(Append {
+        mailbox,
+        flags,
+        date,
+        size,
+    }))
+}
+
+/// What follows a message of APPEND up to the next one's octets (RFC 3502 §6.3.11):
+///
+/// ```abnf
+/// append-message = SP [flag-list SP] [date-time SP] literal
+/// ```
+pub(crate) fn parse_next(line: &[u8]) -> Result<AppendNext, ParseError> {
+    let mut at = Cursor::new(line);
+    at.space()?;
+    message(&mut at)
+}
+
+fn message(at: &mut Cursor<'_>) -> Result<AppendNext, ParseError> {
     let mut flags = FlagList::default();
     if at.peek() == Some(b'(') {
         flags = at.flag_list()?;
@@ -39,12 +60,7 @@ pub(crate) fn parse_append(command: &[u8]) -> Result<AppendHead, ParseError> {
     }
     let size = at.literal_head()?;
     at.end()?;
-    Ok(AppendHead::Message(Append {
-        mailbox,
-        flags,
-        date,
-        size,
-    }))
+    Ok(AppendNext { flags, date, size })
 }
 
 #[cfg(test)]
@@ -72,5 +88,7 @@ mod tests {
         assert_eq!(parse_append(b"a APPEND {5}\r\n"), Ok(AppendHead::Other));
         assert_eq!(parse_append(b"a LOGIN {5}\r\n"), Ok(AppendHead::Other));
         assert!(parse_append(b"a APPEND x y {5}\r\n").is_err());
+        assert_eq!(parse_next(b" (\\Seen) {7+}\r\n").unwrap().size, 7);
+        assert!(parse_next(b"{7}\r\n").is_err() && parse_next(b" x {7}\r\n").is_err());
     }
 }

@@ -81,6 +81,25 @@ fn wrong_commands_are_answered_with_their_tag() {
 }
 
 #[test]
+fn append_takes_several_messages() {
+    let (events, out) = both_ways(
+        State::Selected,
+        "a APPEND x {3}\r\none (\\Seen) {3+}\r\ntwo\r\nb NOOP\r\n",
+    );
+    assert!(events[0].starts_with("AppendBegin"), "{events:?}");
+    assert_eq!(events[1], "data one");
+    assert!(events[2].starts_with("AppendNext"), "{events:?}");
+    assert_eq!(
+        events[3..5],
+        ["data two".to_owned(), "AppendEnd".to_owned()]
+    );
+    assert_eq!(out.matches("+ go on").count(), 1, "{out}");
+    let (events, out) = both_ways(State::Selected, "a APPEND x {3+}\r\none {6000+}\r\n");
+    assert_eq!(events[2], "AppendFailed");
+    assert!(out.contains("a NO [TOOBIG]"), "{out}");
+}
+
+#[test]
 fn append_streams_its_message() {
     let (events, out) = both_ways(
         State::Selected,

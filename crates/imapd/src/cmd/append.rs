@@ -1,9 +1,10 @@
-//! APPEND (RFC 3501 §6.3.11, RFC 4315 §3): the message goes on to the store as it comes.
+//! APPEND (RFC 3501 §6.3.11, RFC 3502, RFC 4315 §3): each message goes on to the store as it comes.
 
-use imap_proto::{Append, Code, Tag};
+use imap_proto::{Append, AppendNext, Code, Tag};
 use mail_rpc::CHUNK_SIZE;
+use mail_rpc::convert::uid_set;
 use mail_rpc::pb::mailbox::v1 as pb;
-use mail_types::{Uid, UidValidity};
+use mail_types::UidValidity;
 use pb::append_response::Result as Answer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ const WAITING: usize = 2;
 /// A message under way.
 pub(crate) struct Appending {
     tag: Tag,
+    mailbox: String,
     begin: Option<pb::AppendBegin>,
     pieces: mpsc::Sender<pb::AppendRequest>,
     answer: JoinHandle<Result<Option<pb::AppendResponse>, Status>>,
@@ -43,20 +45,49 @@ impl Conversation {
                 .message()
                 .await
         });
-        let begin = pb::AppendBegin {
-            account_id: self.account(),
-            mailbox: append.mailbox.into_string(),
-            flags: Some(names(append.flags)),
-            internal_date: append.date.map(|date| date.seconds),
-            internal_date_offset: append.date.map_or(0, |date| date.offset),
-            quota_bytes: self.quota(),
+        let mailbox = append.mailbox.into_string();
+        let first = AppendNext {
+            flags: append.flags,
+            date: append.date,
+            size: append.size,
         };
+        let begin = self.begin_of(mailbox.clone(), first);
         self.appending = Some(Appending {
             tag,
+            mailbox,
             begin: Some(begin),
             pieces,
             answer,
         });
+    }
+
+    fn begin_of(&self, mailbox: String, message: AppendNext) -> pb::AppendBegin {
+        pb::AppendBegin {
+            account_id: self.account(),
+            mailbox,
+            flags: Some(names(message.flags)),
+            internal_date: message.date.map(|date| date.seconds),
+            internal_date_offset: message.date.map_or(0, |date| date.offset),
+            quota_bytes: self.quota(),
+        }
+    }
+
+    pub(crate) async fn append_next(&mut self, next: AppendNext) {
+        let Some(mailbox) = self.appending.as_ref().map(|it| it.mailbox.clone()) else {
+            return;
+        };
+        let begin = self.begin_of(mailbox, next);
+        let Some(appending) = &mut self.appending else {
+            return;
+        };
+        // An empty message has no piece that took its beginning along.
+        if let Some(empty) = appending.begin.replace(begin) {
+            let request = pb::AppendRequest {
+                begin: Some(empty),
+                ..pb::AppendRequest::default()
+            };
+            let _ = appending.pieces.send(request).await;
+        }
     }
 
     pub(crate) async fn append_data(&mut self, data: Vec<u8>) {
@@ -110,8 +141,9 @@ impl Conversation {
             view.wait_for(appended.modseq).await;
         }
         self.update(true).await;
-        let place = UidValidity::new(appended.uid_validity).zip(Uid::new(appended.uid));
-        let code = place.map(|(validity, uid)| Code::AppendUid(validity, uid));
+        let uids = uid_set(appended.uids.as_ref()).ok();
+        let place = UidValidity::new(appended.uid_validity).zip(uids);
+        let code = place.map(|(validity, uids)| Code::AppendUid(validity, uids));
         self.ok(tag, code.as_ref(), "APPEND done");
     }
 }

@@ -1,35 +1,59 @@
-//! Append: messages come in pieces and are answered when they are durable.
+//! Append: messages come in pieces and are answered when they are durable, those of one command
+//! together (RFC 3502).
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use mail_rpc::pb::mailbox::v1 as pb;
-use mail_types::AccountId;
-use mailbox_store::{Applied, Deliver, Operation, Target};
+use mail_types::{AccountId, UidSet};
+use mailbox_store::{Account, Applied, Deliver, Expunge, Operation, Target};
 use pb::append_response::Result as Answer;
 use pb::failure::Kind;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::warn;
 
 use super::{Answers, Service};
 use crate::convert::{failure, flag_names, name, refused, store_failed};
-use crate::stores::now;
+use crate::stores::{StoreResult, now};
 
 /// Answers that may wait for one stream.
 const WAITING: usize = 64;
 /// Messages of one stream that may be under way; a front end's sessions share its stream.
 const UNDER_WAY: usize = 10_000;
 
+/// Messages of one command: as many as clients send at a time, and each of them has a row in memory.
+const MESSAGES: usize = 10_000;
+/// How long a command may wait for memory that others hold. It holds some itself, so waiting longer
+/// could go on for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 type Sender = mpsc::Sender<Result<pb::AppendResponse, Status>>;
 
-/// A message whose end has not come.
+/// A command whose end has not come.
+#[derive(Default)]
 struct Incoming {
+    messages: Vec<Message>,
+    room: Vec<OwnedSemaphorePermit>,
+    /// Why nothing of it will be stored.
+    refusal: Option<pb::Failure>,
+}
+
+struct Message {
     begin: pb::AppendBegin,
     content: BytesMut,
-    room: Vec<OwnedSemaphorePermit>,
-    too_large: bool,
+}
+
+impl Incoming {
+    fn refuse(&mut self, kind: Kind, text: &str) {
+        *self = Self {
+            refusal: Some(failure(kind, text)),
+            ..Self::default()
+        };
+    }
 }
 
 impl Service {
@@ -61,44 +85,27 @@ impl Service {
         let mut under_way: HashMap<u64, Incoming> = HashMap::new();
         while let Ok(Some(request)) = requests.message().await {
             let token = request.token;
-            if let Some(begin) = request.begin {
-                if under_way.len() >= UNDER_WAY {
-                    return;
-                }
-                let content = BytesMut::new();
-                let incoming = Incoming {
-                    begin,
-                    content,
-                    room: Vec::new(),
-                    too_large: false,
-                };
-                under_way.insert(token, incoming);
-            }
             if request.abort {
                 under_way.remove(&token);
                 continue;
             }
+            if request.begin.is_some() && under_way.len() >= UNDER_WAY {
+                return;
+            }
+            if request.begin.is_some() {
+                under_way.entry(token).or_default();
+            }
             let Some(incoming) = under_way.get_mut(&token) else {
                 continue;
             };
-            let len = incoming.content.len() as u64 + request.data.len() as u64;
-            if len > max {
-                incoming.too_large = true;
-                incoming.content = BytesMut::new();
-                incoming.room.clear();
-            }
-            if !incoming.too_large && !request.data.is_empty() {
-                incoming
-                    .room
-                    .extend(self.0.budget.take(request.data.len() as u64).await);
-                incoming.content.extend_from_slice(&request.data);
-            }
+            self.take_piece(incoming, request.begin, &request.data, max)
+                .await;
             if request.end
                 && let Some(incoming) = under_way.remove(&token)
             {
                 let (service, sender) = (self.clone(), sender.clone());
                 self.0.context.spawn(async move {
-                    let result = Some(service.append_one(incoming).await);
+                    let result = Some(service.append_all(incoming).await);
                     // Without its stream the front end has lost the client too.
                     let _ = sender.send(Ok(pb::AppendResponse { token, result })).await;
                 });
@@ -106,51 +113,128 @@ impl Service {
         }
     }
 
-    async fn append_one(&self, incoming: Incoming) -> Answer {
-        if incoming.too_large {
-            return Answer::Failure(failure(Kind::TooLarge, "the message is too large"));
+    async fn take_piece(
+        &self,
+        incoming: &mut Incoming,
+        begin: Option<pb::AppendBegin>,
+        data: &[u8],
+        max: u64,
+    ) {
+        if incoming.refusal.is_some() {
+            return;
         }
-        let begin = incoming.begin;
-        let mailbox = match name(&begin.mailbox) {
-            Ok(name) => Target::Name(name),
-            Err(failure) => return Answer::Failure(failure),
+        if let Some(begin) = begin {
+            if incoming.messages.len() >= MESSAGES {
+                return incoming.refuse(Kind::TooLarge, "too many messages at once");
+            }
+            let content = BytesMut::new();
+            incoming.messages.push(Message { begin, content });
+        }
+        let Some(message) = incoming.messages.last_mut() else {
+            return;
         };
+        if message.content.len() as u64 + data.len() as u64 > max {
+            return incoming.refuse(Kind::TooLarge, "the message is too large");
+        }
+        if data.is_empty() {
+            return;
+        }
+        let room = self.0.budget.take(data.len() as u64);
+        match tokio::time::timeout(PATIENCE, room).await {
+            Ok(room) => incoming.room.extend(room),
+            Err(_) => return incoming.refuse(Kind::Temporary, "too much mail comes in just now"),
+        }
+        message.content.extend_from_slice(data);
+    }
+
+    async fn append_all(&self, incoming: Incoming) -> Answer {
+        if let Some(refusal) = incoming.refusal {
+            return Answer::Failure(refusal);
+        }
         let _room = incoming.room;
-        let content = incoming.content.freeze();
-        let flags = flag_names(begin.flags);
-        let stored = self
-            .0
-            .stores
-            .with(AccountId::from(begin.account_id), move |account| {
-                let deliver = Deliver {
-                    key: None,
-                    mailbox,
-                    uid: None,
-                    flags,
-                    internal_date: begin.internal_date.unwrap_or_else(now),
-                    internal_offset: begin.internal_date_offset,
-                    summary: Arc::new(mail_message::summarize(&content)),
-                    content: vec![content],
-                    quota: begin.quota_bytes,
-                };
-                account.apply(Operation::Deliver(Box::new(deliver)), now())
-            });
-        match stored.await {
+        let Some(account) = incoming.messages.first().map(|m| m.begin.account_id) else {
+            return Answer::Failure(failure(Kind::Temporary, "no message came"));
+        };
+        let mut operations = Vec::with_capacity(incoming.messages.len());
+        for message in incoming.messages {
+            let begin = message.begin;
+            let mailbox = match name(&begin.mailbox) {
+                Ok(name) => Target::Name(name),
+                Err(failure) => return Answer::Failure(failure),
+            };
+            let content = message.content.freeze();
+            operations.push(Operation::Deliver(Box::new(Deliver {
+                key: None,
+                mailbox,
+                uid: None,
+                flags: flag_names(begin.flags),
+                internal_date: begin.internal_date.unwrap_or_else(now),
+                internal_offset: begin.internal_date_offset,
+                summary: Arc::new(mail_message::summarize(&content)),
+                content: vec![content],
+                quota: begin.quota_bytes,
+            })));
+        }
+        let stores = &self.0.stores;
+        let stored = stores.with(AccountId::from(account), move |account| {
+            store(account, operations)
+        });
+        stored
+            .await
+            .unwrap_or_else(|error| Answer::Failure(store_failed(&error)))
+    }
+}
+
+/// Stores all, or none: what is stored already goes again when one cannot be.
+fn store(account: &Account, operations: Vec<Operation>) -> StoreResult<Answer> {
+    let mut appended: Option<pb::Appended> = None;
+    let mut uids = UidSet::new();
+    let mut refusal = None;
+    let mut place = None;
+    for outcome in account.apply_all(operations, now()) {
+        match outcome {
             Ok(Ok(Applied::Delivered {
                 mailbox,
                 uid_validity,
                 uid,
                 modseq,
-            })) => Answer::Appended(pb::Appended {
-                mailbox_id: mailbox.get(),
-                uid_validity,
-                uid: uid.get(),
-                modseq,
-            }),
+            })) => {
+                uids.insert(uid);
+                place = Some(mailbox);
+                appended = Some(pb::Appended {
+                    mailbox_id: mailbox.get(),
+                    uid_validity,
+                    uid: uid.get(),
+                    modseq,
+                    uids: None,
+                });
+            }
             // An operation without a key is answered so alone.
-            Ok(Ok(_)) => Answer::Failure(failure(Kind::Temporary, "the store gave no place")),
-            Ok(Err(error)) => Answer::Failure(refused(error)),
-            Err(error) => Answer::Failure(store_failed(&error)),
+            Ok(Ok(_)) => {
+                refusal = Some(failure(Kind::Temporary, "the store gave no place"));
+            }
+            Ok(Err(error)) => refusal = Some(refused(error)),
+            Err(error) => refusal = Some(store_failed(&error)),
         }
     }
+    if let Some(refusal) = refusal {
+        if let Some(mailbox) = place {
+            let expunge = Expunge {
+                mailbox,
+                uids: Some(uids),
+                only_deleted: false,
+            };
+            if let Err(refused) = account.apply(Operation::Expunge(expunge), now())? {
+                warn!(%refused, "messages of an APPEND that failed stay");
+            }
+        }
+        return Ok(Answer::Failure(refusal));
+    }
+    Ok(match appended {
+        Some(appended) => Answer::Appended(pb::Appended {
+            uids: Some((&uids).into()),
+            ..appended
+        }),
+        None => Answer::Failure(failure(Kind::Temporary, "the store gave no answer")),
+    })
 }

@@ -310,7 +310,8 @@ pub struct FetchDone {
 pub struct AppendRequest {
     #[prost(uint64, tag = "1")]
     pub token: u64,
-    /// Set in the first frame of a message alone.
+    /// Set in the first frame of a message alone. With a token that is under way it begins the next
+    /// message of the same APPEND (RFC 3502), for the same mailbox; all are stored, or none.
     #[prost(message, optional, tag = "2")]
     pub begin: ::core::option::Option<AppendBegin>,
     /// At most 64 KiB.
@@ -363,16 +364,19 @@ pub mod append_response {
         Failure(super::Failure),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Appended {
     #[prost(uint64, tag = "1")]
     pub mailbox_id: u64,
     #[prost(uint32, tag = "2")]
     pub uid_validity: u32,
+    /// The last one, where there are several.
     #[prost(uint32, tag = "3")]
     pub uid: u32,
     #[prost(uint64, tag = "4")]
     pub modseq: u64,
+    #[prost(message, optional, tag = "5")]
+    pub uids: ::core::option::Option<UidSet>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StoreRequest {

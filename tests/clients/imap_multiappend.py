@@ -1,0 +1,48 @@
+"""APPEND of several messages in one command (RFC 3502): all of them, or none."""
+
+import imaplib
+import sys
+
+host, port, login, password = sys.argv[1:5]
+imap = imaplib.IMAP4(host, int(port))
+imap.login(login, password)
+assert "MULTIAPPEND" in imap.capabilities, imap.capabilities
+imap.select("INBOX")
+
+
+def append(*parts):
+    tag = imap._new_tag()
+    line = tag + b" APPEND INBOX"
+    for options, message in parts:
+        line += b" " + options + b"{%d+}\r\n" % len(message) + message
+    imap.send(line + b"\r\n")
+    while True:
+        answer = imap.readline()
+        if answer.startswith(tag):
+            return answer
+
+
+def mail(number):
+    return b"Subject: number %d\r\n\r\nbody %d\r\n" % (number, number)
+
+
+answer = append(
+    (b"", mail(1)),
+    (b"(\\Seen \\Flagged) ", mail(2)),
+    (b'(\\Draft) "17-Jul-1996 02:44:25 -0700" ', mail(3)),
+)
+assert b" OK [APPENDUID " in answer and b" 1:3]" in answer, answer
+typ, data = imap.fetch("1:3", "(FLAGS INTERNALDATE BODY.PEEK[])")
+text = b"".join(b"".join(part) if isinstance(part, tuple) else part for part in data)
+assert b"\\Flagged" in text and b"17-Jul-1996 02:44:25 -0700" in text, text
+assert all(mail(number) in text for number in (1, 2, 3)), text
+
+# One that cannot be stored takes the others with it.
+answer = append((b"", mail(4)), (b"(\\Seen ", mail(5)))
+assert b" BAD " in answer, answer
+answer = append((b"", mail(6)), (b"", b""))
+assert b" NO " in answer or b" OK " in answer, answer
+if b" NO " in answer:
+    assert imap.status("INBOX", "(MESSAGES)")[1][0].endswith(b"3)")
+imap.logout()
+print("all done")
