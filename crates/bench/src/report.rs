@@ -3,6 +3,7 @@
 pub(crate) mod flame;
 pub(crate) mod kept;
 pub(crate) mod machine;
+mod page;
 pub(crate) mod plot;
 mod table;
 mod xml;
@@ -29,20 +30,21 @@ pub(crate) struct Report<'a> {
     pub(crate) flames: Option<flame::Stacks>,
 }
 
-const FIRST: &str = "## Where the time goes\n\nNothing has been written about it yet.";
-
 /// Writes everything to a folder, and to the checkout's documentation if that is given.
 pub(crate) fn write(report: &Report<'_>, out: &Path, root: Option<&Path>) -> Result<()> {
     fs::write(
         out.join("results.json"),
         serde_json::to_vec_pretty(report.results)?,
     )?;
-    let mut page = table::page(report)?;
+    let mut text = page::summary(report);
     if let Some(stacks) = &report.flames {
-        page.push_str("\n## CPU time from SMTP to mailboxes\n\n");
-        page.push_str(&flame::table(stacks));
+        text.push_str("\n## CPU time from SMTP to mailboxes, in percent\n\n");
+        text.push_str(&flame::table(stacks));
     }
-    fs::write(out.join("report.md"), &page)?;
+    print(&text);
+    text.push('\n');
+    text.push_str(&page::details(report)?);
+    fs::write(out.join("report.md"), &text)?;
     let bars = table::bars(report);
     let plot = plot::svg(
         "Correo beside Postfix and Dovecot",
@@ -57,20 +59,12 @@ pub(crate) fn write(report: &Report<'_>, out: &Path, root: Option<&Path>) -> Res
     if let Some(flames) = &flames {
         fs::write(out.join("flame.svg"), flames)?;
     }
-    print(&page);
     let Some(docs) = root.map(|root| root.join("docs")) else {
         return Ok(());
     };
     let file = docs.join("performance.md");
     let old = fs::read_to_string(&file).ok();
-    let mut pictures = "\n![How many times better](performance.svg)\n".to_owned();
-    if report.flames.is_some() {
-        pictures.push_str("\n![Flame graph](flame-end-to-end.svg)\n");
-    }
-    fs::write(
-        &file,
-        kept::page(old.as_deref(), &(page + &pictures), FIRST, ""),
-    )?;
+    fs::write(&file, page::page(old.as_deref(), report)?)?;
     fs::write(docs.join("performance.svg"), plot)?;
     if let Some(flames) = flames {
         fs::write(docs.join("flame-end-to-end.svg"), flames)?;

@@ -1,43 +1,19 @@
 use std::fmt::Write as _;
 
-use anyhow::Result;
-
+use super::Report;
 use super::plot::{Bar, times};
-use super::{Report, machine};
 use crate::result::{Row, Values};
 
-/// The page without what is written by hand.
-pub(super) fn page(report: &Report<'_>) -> Result<String> {
-    let mut text = String::from("# Performance\n\nMeasured by `cargo xtask bench`");
-    if report.names.len() > 1 {
-        text.push_str(" --vs postfix-dovecot");
-        text = text.replace("bench` --vs postfix-dovecot", "bench --vs postfix-dovecot`");
-    }
-    let _ = writeln!(
-        text,
-        ": medians of {} runs in turn behind one that does not count, least and most in parentheses, and the CPU \
-         time of all the server's processes for one operation. Everything is durable before it is \
-         answered, on both sides.\n",
-        report.runs
-    );
-    for (what, value) in machine::describe(&std::env::temp_dir())? {
-        let _ = writeln!(text, "- {what}: {value}");
-    }
-    if report.names.len() > 1 {
-        for (what, value) in machine::peers() {
-            let _ = writeln!(text, "- {what}: {value}");
-        }
-    }
+/// All rows, a table for each heading.
+pub(super) fn rows(text: &mut String, report: &Report<'_>) {
     let mut group = "";
     for row in &report.rows {
         if row.group != group {
             group = row.group;
-            heading(&mut text, report, group);
+            heading(text, report, group);
         }
-        line(&mut text, report, row);
+        line(text, report, row);
     }
-    syncs(&mut text, report);
-    Ok(text)
 }
 
 /// Two sides of each row, as ratios.
@@ -120,18 +96,19 @@ fn cell(row: &Row, values: &Values) -> String {
     text
 }
 
-fn syncs(text: &mut String, report: &Report<'_>) {
-    text.push_str("\n## Calls that make data durable\n\nFor 1,000 messages from SMTP to mailboxes over 20 sessions, by strace:\n\n");
+/// Calls that make data durable, a line for each side.
+pub(super) fn syncs(text: &mut String, report: &Report<'_>) {
+    text.push_str("| | calls | all |\n|---|---|---:|\n");
     for (name, counts) in report.names.iter().zip(&report.syncs) {
         let calls: Vec<String> = counts
             .iter()
             .map(|(call, count)| format!("{count} {call}"))
             .collect();
-        let calls = if calls.is_empty() {
-            "not counted".to_owned()
+        if calls.is_empty() {
+            let _ = writeln!(text, "| {name} | not counted | – |");
         } else {
-            calls.join(", ")
-        };
-        let _ = writeln!(text, "- {name}: {calls}");
+            let all: u64 = counts.values().sum();
+            let _ = writeln!(text, "| {name} | {} | {all} |", calls.join(", "));
+        }
     }
 }

@@ -72,6 +72,8 @@ pub(super) const GROUP: Group = Group {
     },
     run: |world| {
         let mut readings = Vec::new();
+        // The cold rows of the run before have left nothing in memory.
+        read(world, &mut Vec::new())?;
         read(world, &mut readings)?;
         change(world, &mut readings)?;
         append(world, &mut readings)?;
@@ -143,12 +145,10 @@ fn read(world: &mut World<'_>, readings: &mut Vec<Reading>) -> Result<()> {
 
 /// A SEARCH that has to find so many at least.
 fn search(imap: &mut Imap, key: &str, least: usize) -> Result<Duration> {
-    let begun = Instant::now();
+    let (_, took) = imap.timed(&format!("SEARCH {key}"))?;
     // The numbers of 10,000 messages are one line, which `command` would cut.
-    let tag = imap.send(&format!("SEARCH RETURN (COUNT) {key}"))?;
-    let counted = imap.finish(tag);
-    let took = begun.elapsed();
-    let text = String::from_utf8_lossy(&counted?.last).into_owned();
+    let counted = imap.command(&format!("SEARCH RETURN (COUNT) {key}"))?;
+    let text = String::from_utf8_lossy(&counted.last).into_owned();
     let count = text
         .rsplit("COUNT ")
         .next()
@@ -157,9 +157,7 @@ fn search(imap: &mut Imap, key: &str, least: usize) -> Result<Duration> {
         count >= Some(least),
         "SEARCH {key}: {text}, where {least} are to be found"
     );
-    let begun = Instant::now();
-    imap.command(&format!("SEARCH {key}"))?;
-    Ok(took.min(begun.elapsed()).max(Duration::from_micros(1)))
+    Ok(took)
 }
 
 fn change(world: &mut World<'_>, readings: &mut Vec<Reading>) -> Result<()> {
