@@ -25,7 +25,7 @@ impl Correo {
     /// Starts all daemons and makes the accounts.
     pub(crate) fn start(programs: PathBuf, sink: &Sink) -> Result<Self> {
         let route = format!(
-            "route = [{{ domain = \"{RELAY_DOMAIN}\", host = \"{}\", port = {} }}]",
+            "route = [{{ domain = \"{RELAY_DOMAIN}\", host = \"[{}]\", port = {} }}]",
             sink.address().ip(),
             sink.address().port()
         );
