@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     flame: bool,
     /// Write docs/performance.md and its pictures, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "quick")]
     write_docs: bool,
     /// The folder of the checkout
     #[arg(long, default_value = ".", hide = true)]

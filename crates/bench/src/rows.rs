@@ -100,12 +100,17 @@ pub(crate) struct Group {
 }
 
 /// All, in the order in which they are measured.
-pub(crate) const ALL: [Group; 7] = [
+pub(crate) const ALL: [Group; 12] = [
     smtp::FLOW,
     smtp::ACCEPT,
     smtp::RELAY,
     pop3::GROUP,
-    imap::GROUP,
+    imap::READ,
+    imap::change::CHANGE,
+    imap::change::APPEND,
+    imap::change::MULTIAPPEND,
+    imap::cold::GROUP,
+    imap::mixed::GROUP,
     connections::GROUP,
     waiting::GROUP,
 ];

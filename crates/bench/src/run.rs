@@ -101,14 +101,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Group>> {
-    let known: Vec<&str> = ALL.iter().map(|group| group.name).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+    // "imap" is all of "imap-read", "imap-change", …
+    let is_called = |group: &Group, name: &String| {
+        let rest = group.name.strip_prefix(name.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !ALL.iter().any(|group| is_called(group, name)))
+    {
+        let known: Vec<&str> = ALL.iter().map(|group| group.name).collect();
         bail!(
             "there is no group of rows {unknown}; there are {}",
             known.join(", ")
         );
     }
-    let is_chosen = |group: &Group| names.is_empty() || names.iter().any(|name| name == group.name);
+    let is_chosen =
+        |group: &Group| names.is_empty() || names.iter().any(|name| is_called(group, name));
     Ok(ALL.into_iter().filter(is_chosen).collect())
 }
 
@@ -136,6 +145,7 @@ impl Bench {
                         *failed = true;
                     }
                     self.fail(group, at, &error);
+                    self.recover(at);
                 }
             }
         }
@@ -194,6 +204,15 @@ impl Bench {
             if let Some(values) = values.get_mut(at) {
                 values.failure = Some(format!("{error:#}"));
             }
+        }
+    }
+
+    /// What a failure may have left held or stopped must not stop the rows behind it.
+    fn recover(&mut self, at: usize) {
+        if let Some(side) = self.sides.get_mut(at)
+            && let Err(error) = side.clear()
+        {
+            say(&format!("    and does not recover: {error:#}"));
         }
     }
 

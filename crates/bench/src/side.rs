@@ -47,8 +47,10 @@ pub(crate) trait Side {
     fn deliver(&mut self, messages: usize) -> Result<Sample>;
     /// The command that lists the queue.
     fn list(&self) -> Command;
-    /// Starts the queue's part again after a stop, with nothing held any more.
-    fn restart_queue(&mut self) -> Result<()>;
+    /// Stops the queue's part; nothing will be held when it starts again.
+    fn stop_queue(&mut self) -> Result<()>;
+    /// Starts the queue's part.
+    fn start_queue(&mut self) -> Result<()>;
     /// Starts what serves mailboxes again.
     fn restart_store(&mut self) -> Result<()>;
     /// The logs' ends, to go with a failure.

@@ -110,10 +110,17 @@ impl<S: Read + Write> Imap<S> {
         while done < count {
             let end = (done + MULTI).min(count);
             let mails: Vec<_> = (done..end).map(|number| mail(first + number)).collect();
-            self.append(mailbox, &mails, MULTI)?;
+            self.put(mailbox, &mails)?;
             done = end;
         }
         Ok(())
+    }
+
+    /// Puts messages into a mailbox as fast as the server can.
+    pub(crate) fn put(&mut self, mailbox: &str, mails: &[Vec<u8>]) -> Result<()> {
+        let capabilities = self.command("CAPABILITY")?.last;
+        let has_multiappend = memchr::memmem::find(&capabilities, b"MULTIAPPEND").is_some();
+        self.append(mailbox, mails, if has_multiappend { MULTI } else { 1 })
     }
 
     /// Sends a command; gives its tag's number.

@@ -53,7 +53,7 @@ fn prepare(world: &mut World<'_>) -> Result<()> {
         let mut imap = Imap::login(world.side.imap(), &login, PASSWORD)?;
         let numbers = 0..u64::try_from(world.scale.some)?;
         let mails: Vec<_> = numbers.map(|number| message(number, 4096)).collect();
-        imap.append("INBOX", &mails, 200)?;
+        imap.put("INBOX", &mails)?;
     }
     Ok(())
 }

@@ -46,8 +46,9 @@ pub(super) const GROUP: Group = Group {
         };
         load.run()?;
         let list = time_list(world, count)?;
+        world.side.stop_queue()?;
         let begun = Instant::now();
-        world.side.restart_queue()?;
+        world.side.start_queue()?;
         wait_accepts(
             world.side.smtp(),
             &format!("somebody@{RELAY_DOMAIN}"),

@@ -93,8 +93,10 @@ impl Side for Correo {
     }
 
     fn clear(&mut self) -> Result<()> {
-        if !self.is_running(Daemon::Localdeliver) {
-            self.suite.start(Daemon::Localdeliver)?;
+        for daemon in [Daemon::Queued, Daemon::Localdeliver] {
+            if !self.is_running(daemon) {
+                self.suite.start(daemon)?;
+            }
         }
         self.suite.wait_ready()?;
         let begun = Instant::now();
@@ -142,14 +144,18 @@ impl Side for Correo {
         list
     }
 
-    fn restart_queue(&mut self) -> Result<()> {
+    fn stop_queue(&mut self) -> Result<()> {
         for daemon in [Daemon::Localdeliver, Daemon::Queued] {
             if self.is_running(daemon) {
                 self.suite.terminate(daemon)?;
             }
-            self.suite.start(daemon)?;
         }
         Ok(())
+    }
+
+    fn start_queue(&mut self) -> Result<()> {
+        self.suite.start(Daemon::Queued)?;
+        self.suite.start(Daemon::Localdeliver)
     }
 
     fn restart_store(&mut self) -> Result<()> {

@@ -78,6 +78,7 @@ impl Side for Peers {
     }
 
     fn clear(&mut self) -> Result<()> {
+        self.postfix.up()?;
         run(&mut self.postfix.tool("postsuper", &["-d", "ALL"]))?;
         self.postfix.set_hold(false)
     }
@@ -100,12 +101,15 @@ impl Side for Peers {
         self.postfix.tool("postqueue", &["-p"])
     }
 
-    fn restart_queue(&mut self) -> Result<()> {
-        self.postfix.down()?;
-        run(&mut self
-            .postfix
-            .tool("postconf", &["-e", "smtpd_data_restrictions="]))?;
+    fn stop_queue(&mut self) -> Result<()> {
+        // Before it stops: without it, its commands cannot write to its log. What is released is
+        // looked at minutes later, or at the next start.
+        self.postfix.set_restriction("")?;
         run(&mut self.postfix.tool("postsuper", &["-H", "ALL"]))?;
+        self.postfix.down()
+    }
+
+    fn start_queue(&mut self) -> Result<()> {
         self.postfix.up()?;
         run(&mut self.postfix.tool("postqueue", &["-f"]))
     }

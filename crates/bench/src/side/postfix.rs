@@ -63,6 +63,9 @@ impl Postfix {
 
     /// Starts it where it is stopped.
     pub(crate) fn up(&mut self) -> Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
         let mut command = Command::new("postfix");
         command
             .arg("-c")
@@ -90,19 +93,21 @@ impl Postfix {
 
     /// From now on mail goes to the queue "hold", or not any more.
     pub(crate) fn set_hold(&self, hold: bool) -> Result<()> {
-        let value = if hold {
+        self.set_restriction(if hold {
             "check_client_access static:HOLD"
         } else {
             ""
-        };
-        run(&mut self.tool(
-            "postconf",
-            &["-e", &format!("smtpd_data_restrictions={value}")],
-        ))?;
+        })?;
         run(&mut self.tool("postfix", &["reload"]))?;
         // Daemons that know the old configuration end by and by.
         std::thread::sleep(std::time::Duration::from_secs(2));
         Ok(())
+    }
+
+    /// Changes the configuration, which counts from the next reload or start.
+    pub(crate) fn set_restriction(&self, value: &str) -> Result<()> {
+        let setting = format!("smtpd_data_restrictions={value}");
+        run(&mut self.tool("postconf", &["-e", &setting]))
     }
 
     /// One of its commands, for this instance.
