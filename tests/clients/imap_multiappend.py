@@ -6,7 +6,8 @@ import sys
 host, port, login, password = sys.argv[1:5]
 imap = imaplib.IMAP4(host, int(port))
 imap.login(login, password)
-assert "MULTIAPPEND" in imap.capabilities, imap.capabilities
+offered = imap.capability()[1][0]
+assert b" MULTIAPPEND" in offered, offered
 imap.select("INBOX")
 
 
