@@ -1,11 +1,11 @@
 //! BODY and BODYSTRUCTURE (RFC 3501 §7.4.2).
 
 use crate::envelope::push_envelope;
-use crate::header::{HeaderField, HeaderFields};
+use crate::header::HeaderField;
 use crate::imap_text::{push_nstring, push_number, push_string};
 use crate::lexer::{Lexer, is_token};
 use crate::params::ParamValue;
-use crate::structure::{Part, PartKind, Structure};
+use crate::structure::{Fields, Part, PartKind, Structure};
 
 /// The most octets of one text field of a part.
 const MAX_TEXT: usize = 16 * 1024;
@@ -18,66 +18,33 @@ const EMPTY_PART_EXTENDED: &[u8] =
 #[derive(Debug)]
 pub(crate) struct Renderer<'a> {
     pub(crate) message: &'a [u8],
-    pub(crate) structure: &'a Structure,
+    pub(crate) structure: &'a Structure<'a>,
     pub(crate) extended: bool,
     /// When the text is longer, texts of the message's own are rendered as if they were absent.
     pub(crate) limit: usize,
 }
 
-/// A part's own fields, the first one of each name.
-#[derive(Default)]
-struct Fields<'a> {
-    description: Option<HeaderField<'a>>,
-    disposition: Option<HeaderField<'a>>,
-    encoding: Option<HeaderField<'a>>,
-    id: Option<HeaderField<'a>>,
-    language: Option<HeaderField<'a>>,
-    location: Option<HeaderField<'a>>,
-    md5: Option<HeaderField<'a>>,
-}
-
 impl Renderer<'_> {
-    pub(crate) fn push_part(&self, out: &mut Vec<u8>, part: &Part) {
-        let fields = self.fields(part, out.len());
+    pub(crate) fn push_part(&self, out: &mut Vec<u8>, part: &Part<'_>) {
+        let none = Fields::default();
+        let fields = if out.len() > self.limit {
+            &none
+        } else {
+            &part.fields
+        };
         out.push(b'(');
         if part.kind == PartKind::Multipart {
             self.push_multipart(out, part);
         } else {
-            self.push_single(out, part, &fields);
+            self.push_single(out, part, fields);
         }
         if self.extended {
-            push_extension(out, &fields);
+            push_extension(out, fields);
         }
         out.push(b')');
     }
 
-    fn fields(&self, part: &Part, rendered: usize) -> Fields<'_> {
-        let mut found = Fields::default();
-        if rendered > self.limit {
-            return found;
-        }
-        let header = self.message.get(part.header.clone()).unwrap_or_default();
-        for field in HeaderFields::new(header) {
-            let name = lower(field.name());
-            let Some(rest) = name.strip_prefix(b"content-") else {
-                continue;
-            };
-            let slot = match rest {
-                b"description" => &mut found.description,
-                b"disposition" => &mut found.disposition,
-                b"transfer-encoding" => &mut found.encoding,
-                b"id" => &mut found.id,
-                b"language" => &mut found.language,
-                b"location" => &mut found.location,
-                b"md5" => &mut found.md5,
-                _ => continue,
-            };
-            slot.get_or_insert(field);
-        }
-        found
-    }
-
-    fn push_multipart(&self, out: &mut Vec<u8>, part: &Part) {
+    fn push_multipart(&self, out: &mut Vec<u8>, part: &Part<'_>) {
         if part.children.is_empty() {
             out.extend_from_slice(if self.extended {
                 EMPTY_PART_EXTENDED
@@ -97,7 +64,7 @@ impl Renderer<'_> {
         }
     }
 
-    fn push_single(&self, out: &mut Vec<u8>, part: &Part, fields: &Fields<'_>) {
+    fn push_single(&self, out: &mut Vec<u8>, part: &Part<'_>, fields: &Fields<'_>) {
         let octets = part.body.len();
         let is_text = match &part.content_type {
             Some(content_type) => content_type.is_type("text"),
@@ -170,10 +137,6 @@ fn push_extension(out: &mut Vec<u8>, fields: &Fields<'_>) {
     push_language(out, fields.language);
     out.push(b' ');
     push_text(out, fields.location);
-}
-
-fn lower(text: &[u8]) -> Vec<u8> {
-    text.to_ascii_lowercase()
 }
 
 fn cut(text: &[u8]) -> &[u8] {

@@ -38,28 +38,30 @@ impl MailDate {
             let word = lexer.take_while(|b| b.is_ascii_alphanumeric() || b":+.".contains(&b));
             if !word.is_empty() {
                 lexer.eat(b'-');
-                return Some(word.to_vec());
+                return Some(word);
             }
-            let mut signed = Vec::from(lexer.take_while(|byte| byte == b'-'));
-            signed.extend_from_slice(lexer.take_while(|b| b.is_ascii_digit()));
+            let before = lexer.rest();
+            lexer.take_while(|byte| byte == b'-');
+            lexer.take_while(|byte| byte.is_ascii_digit());
+            let signed = before.get(..before.len() - lexer.rest().len())?;
             (!signed.is_empty()).then_some(signed)
         };
         let mut first = word()?;
         if first.iter().all(u8::is_ascii_alphabetic) {
             first = word()?;
         }
-        let day = number(&first)?;
-        let month = month(&word()?)?;
-        let year = year(&word()?)?;
-        let (hour, minute, second) = clock(&word().unwrap_or_else(|| b"0:0".to_vec()))?;
-        let offset_minutes = word().map_or(0, |zone| offset(&zone));
+        let day = number(first)?;
+        let month = month(word()?)?;
+        let year = year(word()?)?;
+        let (hour, minute, second) = clock(word().unwrap_or(b"0:0"))?;
+        let offset_minutes = word().map_or(0, offset);
         let day = i8::try_from(day).ok()?;
         let date = civil::Date::new(year, month, day).ok()?;
         // A leap second counts as the second before (RFC 5322 §3.3 allows 60).
         let time = civil::Time::new(hour, minute, second.min(59), 0).ok()?;
-        let utc = date.to_datetime(time).to_zoned(tz::TimeZone::UTC).ok()?;
+        let utc = tz::Offset::UTC.to_timestamp(date.to_datetime(time)).ok()?;
         Some(Self {
-            unix_seconds: utc.timestamp().as_second() - i64::from(offset_minutes) * 60,
+            unix_seconds: utc.as_second() - i64::from(offset_minutes) * 60,
             offset_minutes,
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::address::{Address, parse_addresses};
 use crate::header::{HeaderField, HeaderFields};
-use crate::imap_text::{push_nstring, push_string};
+use crate::imap_text::push_nstring;
 
 /// The most addresses of one field. Lists beyond it are cut in ENVELOPE; the header has them all.
 const MAX_ADDRESSES: usize = 10_000;
@@ -34,42 +34,54 @@ enum Kind {
 
 /// Appends a header's envelope in its parentheses.
 pub(crate) fn push_envelope(out: &mut Vec<u8>, header: &[u8]) {
-    let mut found: [Option<HeaderField<'_>>; FIELDS.len()] = [None; FIELDS.len()];
-    for field in HeaderFields::new(header) {
-        for (slot, (name, _)) in found.iter_mut().zip(FIELDS) {
-            if slot.is_none() && field.is(name) {
-                *slot = Some(field);
-            }
+    let mut envelope = Envelope::default();
+    HeaderFields::new(header).for_each(|field| envelope.add(field));
+    envelope.push_to(out);
+}
+
+/// The first field of each name that ENVELOPE shows.
+#[derive(Debug, Default)]
+pub(crate) struct Envelope<'a> {
+    found: [Option<HeaderField<'a>>; FIELDS.len()],
+}
+
+impl<'a> Envelope<'a> {
+    pub(crate) fn add(&mut self, field: HeaderField<'a>) {
+        let place = FIELDS.iter().position(|(name, _)| field.is(name));
+        if let Some(slot) = place.and_then(|place| self.found.get_mut(place)) {
+            slot.get_or_insert(field);
         }
     }
-    let from = found
-        .get(FROM)
-        .copied()
-        .flatten()
-        .map(list)
-        .unwrap_or_default();
-    for (at, (slot, (_, kind))) in found.iter().zip(FIELDS).enumerate() {
-        out.push(if at == 0 { b'(' } else { b' ' });
-        match (kind, slot) {
-            (Kind::Text, None) => push_nstring(out, None),
-            (Kind::Text, Some(field)) => {
-                let text = field.unfolded();
-                push_string(out, text.get(..MAX_FIELD).unwrap_or(&text));
-            }
-            (Kind::Addresses, slot) => {
-                let mut addresses = if at == FROM {
-                    from.clone()
-                } else {
-                    slot.map(list).unwrap_or_default()
-                };
-                if addresses.is_empty() && matches!(at, SENDER | REPLY_TO) {
-                    addresses.clone_from(&from);
-                }
+
+    /// Appends the envelope in its parentheses.
+    pub(crate) fn push_to(&self, out: &mut Vec<u8>) {
+        let mut from = 0..0;
+        for (at, (slot, (_, kind))) in self.found.iter().zip(FIELDS).enumerate() {
+            out.push(if at == 0 { b'(' } else { b' ' });
+            let Kind::Addresses = kind else {
+                push_text(out, *slot);
+                continue;
+            };
+            let start = out.len();
+            let addresses = slot.map(list).unwrap_or_default();
+            if addresses.is_empty() && matches!(at, SENDER | REPLY_TO) {
+                // RFC 3501 §7.4.2: the server shows From in their place.
+                out.extend_from_within(from.clone());
+            } else {
                 push_addresses(out, &addresses);
             }
+            if at == FROM {
+                from = start..out.len();
+            }
         }
+        out.push(b')');
     }
-    out.push(b')');
+}
+
+fn push_text(out: &mut Vec<u8>, field: Option<HeaderField<'_>>) {
+    let text = field.map(|field| field.unfolded());
+    let text = text.as_deref();
+    push_nstring(out, text.map(|text| text.get(..MAX_FIELD).unwrap_or(text)));
 }
 
 fn list(field: HeaderField<'_>) -> Vec<Address> {

@@ -6,7 +6,8 @@ use memchr::memchr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeaderField<'a> {
     raw: &'a [u8],
-    colon: Option<usize>,
+    name: &'a [u8],
+    value: &'a [u8],
 }
 
 impl<'a> HeaderField<'a> {
@@ -17,19 +18,17 @@ impl<'a> HeaderField<'a> {
 
     /// The name without white space before its colon; empty for a line that is no field.
     pub fn name(&self) -> &'a [u8] {
-        let name = self.colon.and_then(|colon| self.raw.get(..colon));
-        name.unwrap_or_default().trim_ascii_end()
+        self.name
     }
 
     /// True if this is the field of that name, in whatever case.
     pub fn is(&self, name: &str) -> bool {
-        self.name().eq_ignore_ascii_case(name.as_bytes())
+        self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// What is behind the colon, folds and outer white space included, the last line end not.
     pub fn value(&self) -> &'a [u8] {
-        let value = self.colon.and_then(|colon| self.raw.get(colon + 1..));
-        strip_line_end(value.unwrap_or_default())
+        strip_line_end(self.value)
     }
 
     /// The value on one line (RFC 5322 §2.2.3): line ends taken out, outer white space trimmed.
@@ -61,17 +60,18 @@ impl<'a> Iterator for HeaderFields<'a> {
         if self.rest.is_empty() || starts_with_line_end(self.rest) {
             return None;
         }
-        let mut end = line_len(self.rest);
+        let first_line = line_len(self.rest);
+        let mut end = first_line;
         while let Some(b' ' | b'\t') = self.rest.get(end) {
             end += line_len(self.rest.get(end..).unwrap_or_default());
         }
         let (raw, rest) = self.rest.split_at_checked(end)?;
         self.rest = rest;
-        let first_line = raw.get(..line_len(raw)).unwrap_or(raw);
-        Some(HeaderField {
-            raw,
-            colon: memchr(b':', first_line),
-        })
+        let colon = raw.get(..first_line).and_then(|line| memchr(b':', line));
+        let (name, value) = colon
+            .and_then(|colon| Some((raw.get(..colon)?.trim_ascii_end(), raw.get(colon + 1..)?)))
+            .unwrap_or_default();
+        Some(HeaderField { raw, name, value })
     }
 }
 

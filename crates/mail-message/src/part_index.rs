@@ -43,7 +43,7 @@ impl PartIndex {
         Self::from_structure(&Structure::parse(message))
     }
 
-    pub(crate) fn from_structure(structure: &Structure) -> Self {
+    pub(crate) fn from_structure(structure: &Structure<'_>) -> Self {
         let nodes = structure
             .parts
             .iter()

@@ -62,7 +62,7 @@ pub fn body_contains(message: &[u8], needle: &Needle) -> bool {
     structure.parts.iter().enumerate().any(|(at, part)| {
         let header = message.get(part.header.clone()).unwrap_or_default();
         let inner_header = at > 0 && fields_contain(header, needle);
-        inner_header || (is_text(part) && part_contains(message, header, part, needle))
+        inner_header || (is_text(part) && part_contains(message, part, needle))
     })
 }
 
@@ -85,16 +85,17 @@ fn fields_contain(header: &[u8], needle: &Needle) -> bool {
     })
 }
 
-fn is_text(part: &Part) -> bool {
+fn is_text(part: &Part<'_>) -> bool {
     match &part.content_type {
         Some(content_type) => content_type.is_type("text"),
         None => part.kind == PartKind::Leaf,
     }
 }
 
-fn part_contains(message: &[u8], header: &[u8], part: &Part, needle: &Needle) -> bool {
-    let encoding = HeaderFields::new(header)
-        .find(|field| field.is("content-transfer-encoding"))
+fn part_contains(message: &[u8], part: &Part<'_>, needle: &Needle) -> bool {
+    let encoding = part
+        .fields
+        .encoding
         .map_or(TransferEncoding::Identity, |field| {
             TransferEncoding::parse(field.value())
         });

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::header::{HeaderFields, line_len, starts_with_line_end, strip_line_end};
+use memchr::memmem::Finder;
+
+use crate::header::{HeaderField, HeaderFields, line_len, starts_with_line_end, strip_line_end};
 use crate::params::ParamValue;
 
 /// Deeper parts are not looked into: what they hold is one part. Real mail nests up to about ten
@@ -23,7 +25,7 @@ pub(crate) enum PartKind {
 
 /// One node: a message or a part of one. Ranges are octets of the whole message.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct Part<'a> {
     pub(crate) kind: PartKind,
     /// The empty line included.
     pub(crate) header: Range<usize>,
@@ -31,23 +33,68 @@ pub(crate) struct Part {
     /// Line ends in the body.
     pub(crate) lines: usize,
     pub(crate) content_type: Option<ParamValue>,
+    pub(crate) fields: Fields<'a>,
     pub(crate) children: Vec<usize>,
+}
+
+/// A part's own fields, the first one of each name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields<'a> {
+    content_type: Option<HeaderField<'a>>,
+    pub(crate) description: Option<HeaderField<'a>>,
+    pub(crate) disposition: Option<HeaderField<'a>>,
+    pub(crate) encoding: Option<HeaderField<'a>>,
+    pub(crate) id: Option<HeaderField<'a>>,
+    pub(crate) language: Option<HeaderField<'a>>,
+    pub(crate) location: Option<HeaderField<'a>>,
+    pub(crate) md5: Option<HeaderField<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    fn of_header(header: &'a [u8]) -> Self {
+        let mut found = Self::default();
+        for field in HeaderFields::new(header) {
+            let Some((start, rest)) = field.name().split_at_checked(8) else {
+                continue;
+            };
+            if !start.eq_ignore_ascii_case(b"content-") {
+                continue;
+            }
+            let slots = [
+                ("type", &mut found.content_type),
+                ("description", &mut found.description),
+                ("disposition", &mut found.disposition),
+                ("transfer-encoding", &mut found.encoding),
+                ("id", &mut found.id),
+                ("language", &mut found.language),
+                ("location", &mut found.location),
+                ("md5", &mut found.md5),
+            ];
+            for (name, slot) in slots {
+                if rest.eq_ignore_ascii_case(name.as_bytes()) {
+                    slot.get_or_insert(field);
+                }
+            }
+        }
+        found
+    }
 }
 
 /// All parts in the order in which they stand in the message; the first one is the message.
 #[derive(Debug)]
-pub(crate) struct Structure {
-    pub(crate) parts: Vec<Part>,
+pub(crate) struct Structure<'a> {
+    pub(crate) parts: Vec<Part<'a>>,
 }
 
-impl Structure {
-    pub(crate) fn parse(message: &[u8]) -> Self {
+impl<'a> Structure<'a> {
+    pub(crate) fn parse(message: &'a [u8]) -> Self {
         let mut scanner = Scanner {
             message,
             at: 0,
             lines: 0,
             open: Vec::new(),
             parts: Vec::new(),
+            dashes: Finder::new(b"\n--"),
         };
         scanner.open_part(false);
         scanner.scan();
@@ -56,11 +103,11 @@ impl Structure {
         }
     }
 
-    pub(crate) fn part(&self, at: usize) -> Option<&Part> {
+    pub(crate) fn part(&self, at: usize) -> Option<&Part<'a>> {
         self.parts.get(at)
     }
 
-    pub(crate) fn children<'a>(&'a self, part: &'a Part) -> impl Iterator<Item = &'a Part> {
+    pub(crate) fn children<'s>(&'s self, part: &'s Part<'a>) -> impl Iterator<Item = &'s Part<'a>> {
         part.children.iter().filter_map(|at| self.part(*at))
     }
 }
@@ -82,7 +129,9 @@ struct Scanner<'a> {
     /// Line ends up to `at`.
     lines: usize,
     open: Vec<OpenPart>,
-    parts: Vec<Part>,
+    parts: Vec<Part<'a>>,
+    /// What a line end and a delimiter begin with.
+    dashes: Finder<'static>,
 }
 
 /// A delimiter line: the open part it belongs to, and whether it is the closing one.
@@ -94,7 +143,11 @@ struct Delimiter {
 
 impl<'a> Scanner<'a> {
     fn scan(&mut self) {
-        while let Some(line) = self.line() {
+        loop {
+            self.skip_text();
+            let Some(line) = self.line() else {
+                break;
+            };
             let found = self.find_delimiter(line);
             if let Some(delimiter) = found {
                 self.delimit(delimiter, line);
@@ -113,6 +166,21 @@ impl<'a> Scanner<'a> {
         rest.get(..line_len(rest))
     }
 
+    /// Up to the next line that can be a delimiter.
+    fn skip_text(&mut self) {
+        let rest = self.message.get(self.at..).unwrap_or_default();
+        let len = if self.open.iter().all(|open| open.boundary.is_none()) {
+            rest.len()
+        } else if rest.starts_with(b"--") {
+            0
+        } else {
+            self.dashes.find(rest).map_or(rest.len(), |at| at + 1)
+        };
+        let text = rest.get(..len).unwrap_or_default();
+        self.at += len;
+        self.lines += memchr::memchr_iter(b'\n', text).count();
+    }
+
     fn skip(&mut self, line: &[u8]) {
         self.at += line.len();
         self.lines += usize::from(line.ends_with(b"\n"));
@@ -127,8 +195,9 @@ impl<'a> Scanner<'a> {
             self.skip_header();
             let header = start..self.at;
             let fields = self.message.get(header.clone()).unwrap_or_default();
-            let content_type = HeaderFields::new(fields)
-                .find(|field| field.is("content-type"))
+            let fields = Fields::of_header(fields);
+            let content_type = fields
+                .content_type
                 .map(|field| ParamValue::parse_content_type(field.value()));
             let room = self.open.len() + 1 < MAX_DEPTH && self.parts.len() + 1 < MAX_PARTS;
             let is_message = match &content_type {
@@ -154,6 +223,7 @@ impl<'a> Scanner<'a> {
                 body: self.at..self.at,
                 lines: 0,
                 content_type,
+                fields,
                 children: Vec::new(),
             });
             self.open.push(OpenPart {

@@ -1,8 +1,8 @@
 use crate::body_structure::Renderer;
 use crate::date::MailDate;
-use crate::envelope::push_envelope;
-use crate::fields::common_fields;
-use crate::header::{HeaderFields, header_len};
+use crate::envelope::Envelope;
+use crate::fields::CommonFields;
+use crate::header::{HeaderField, HeaderFields};
 use crate::part_index::PartIndex;
 use crate::structure::Structure;
 
@@ -50,22 +50,35 @@ pub struct ThreadIds {
 /// linear time and with bounded results.
 pub fn summarize(message: &[u8]) -> Summary {
     let structure = Structure::parse(message);
-    let header = message.get(..header_len(message)).unwrap_or(message);
+    let header_len = structure.part(0).map_or(0, |root| root.header.end);
+    let header = message.get(..header_len).unwrap_or(message);
+    let mut found = Envelope::default();
+    let mut common = CommonFields::new(MAX_COMMON);
+    let mut thread = Thread::default();
+    let mut date = None;
+    for field in HeaderFields::new(header) {
+        found.add(field);
+        common.add(&field);
+        thread.add(&field);
+        if date.is_none() && field.is("date") {
+            date = Some(MailDate::parse(field.value()));
+        }
+    }
     let mut envelope = Vec::with_capacity(512);
-    push_envelope(&mut envelope, header);
+    found.push_to(&mut envelope);
     Summary {
         envelope,
         body_structure: render(message, &structure, true),
         body: render(message, &structure, false),
         parts: PartIndex::from_structure(&structure).to_bytes(),
-        common_fields: common_fields(header, MAX_COMMON),
-        header_len: header.len() as u64,
-        sent_date: crate::search::sent_date(header),
-        thread: thread_ids(header),
+        common_fields: common.finish(),
+        header_len: header_len as u64,
+        sent_date: date.flatten(),
+        thread: thread.finish(),
     }
 }
 
-fn render(message: &[u8], structure: &Structure, extended: bool) -> Vec<u8> {
+fn render(message: &[u8], structure: &Structure<'_>, extended: bool) -> Vec<u8> {
     let renderer = Renderer {
         message,
         structure,
@@ -79,26 +92,35 @@ fn render(message: &[u8], structure: &Structure, extended: bool) -> Vec<u8> {
     out
 }
 
-fn thread_ids(header: &[u8]) -> ThreadIds {
-    let mut ids = ThreadIds::default();
-    let mut replied = Vec::new();
-    for field in HeaderFields::new(header) {
-        if field.is("message-id") && ids.message_id.is_none() {
-            ids.message_id = message_ids(field.value()).pop();
-        } else if field.is("references") && ids.references.is_empty() {
-            ids.references = message_ids(field.value());
-        } else if field.is("in-reply-to") && replied.is_empty() {
-            replied = message_ids(field.value());
+/// Collects [`ThreadIds`] from the fields of a header.
+#[derive(Default)]
+struct Thread {
+    ids: ThreadIds,
+    replied: Vec<Vec<u8>>,
+}
+
+impl Thread {
+    fn add(&mut self, field: &HeaderField<'_>) {
+        if field.is("message-id") && self.ids.message_id.is_none() {
+            self.ids.message_id = message_ids(field.value()).pop();
+        } else if field.is("references") && self.ids.references.is_empty() {
+            self.ids.references = message_ids(field.value());
+        } else if field.is("in-reply-to") && self.replied.is_empty() {
+            self.replied = message_ids(field.value());
         }
     }
-    for id in replied {
-        if !ids.references.contains(&id) {
-            ids.references.push(id);
+
+    fn finish(self) -> ThreadIds {
+        let mut ids = self.ids;
+        for id in self.replied {
+            if !ids.references.contains(&id) {
+                ids.references.push(id);
+            }
         }
+        let surplus = ids.references.len().saturating_sub(MAX_REFERENCES);
+        ids.references.drain(..surplus);
+        ids
     }
-    let surplus = ids.references.len().saturating_sub(MAX_REFERENCES);
-    ids.references.drain(..surplus);
-    ids
 }
 
 /// What stands in brackets, the last [`MAX_REFERENCES`].
