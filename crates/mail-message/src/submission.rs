@@ -39,12 +39,14 @@ pub struct Supplement<'a> {
 impl MissingFields {
     /// Looks through a header; a message will do.
     pub fn of(header: &[u8]) -> Self {
-        let has = |name: &str| HeaderFields::new(header).any(|field| field.is(name));
+        let begins = begins_with_header(header);
+        // What stands behind the empty line that is put in front of a text is no field of it.
+        let has = |name: &str| begins && HeaderFields::new(header).any(|field| field.is(name));
         Self {
             date: !has("date"),
             from: !has("from"),
             message_id: !has("message-id"),
-            header: !begins_with_header(header),
+            header: !begins,
         }
     }
 
@@ -108,6 +110,7 @@ mod tests {
             supplied("hello,\r\nno header: here\r\n"),
             format!("{all}\r\n")
         );
+        assert_eq!(supplied("hello,\r\nDate: it is\r\n"), format!("{all}\r\n"));
         assert_eq!(supplied("\r\nbody"), all);
         assert_eq!(supplied(""), all);
         assert_eq!(supplied("date: x\r\nFROM: y\r\nmessage-id: z\r\n\r\n"), "");

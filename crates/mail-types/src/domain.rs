@@ -56,12 +56,16 @@ impl Domain {
         }
     }
 
-    /// The name for people: A-labels turned back into U-labels.
+    /// The name for people: A-labels turned back into U-labels. A name of which that is not the
+    /// same domain stays as it is: not everything behind `xn--` is an A-label.
     pub fn to_unicode(&self) -> String {
-        match &self.0 {
-            Inner::Name(name) => idna::domain_to_unicode(name).0,
-            Inner::Literal(_) => self.to_string(),
+        if let Inner::Name(name) = &self.0
+            && let (unicode, Ok(())) = idna::domain_to_unicode(name)
+            && unicode.parse().as_ref() == Ok(self)
+        {
+            return unicode;
         }
+        self.to_string()
     }
 }
 
@@ -149,6 +153,14 @@ impl fmt::Debug for Domain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_a_label_stays() {
+        for name in ["xn--exel-cupma.org", "xn--a", "xn--u-ccb.test"] {
+            let domain: Domain = name.parse().unwrap();
+            assert_eq!(domain.to_unicode().parse::<Domain>(), Ok(domain), "{name}");
+        }
+    }
 
     #[test]
     fn spellings_of_one_domain_are_equal() {

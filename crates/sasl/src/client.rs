@@ -16,7 +16,10 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
+    /// All was said; nothing is to be proved.
     Done,
+    /// The server said something wrong. No success makes up for it.
+    Failed,
     LoginName,
     LoginPassword,
     Plain,
@@ -59,14 +62,18 @@ impl Exchange {
         if challenge.len() > MAX_MESSAGE {
             return Err(SaslError::TooLong);
         }
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Done => Err(SaslError::Unexpected),
+        match std::mem::replace(&mut self.state, State::Failed) {
+            State::Done | State::Failed => Err(SaslError::Unexpected),
             State::LoginName => {
                 self.state = State::LoginPassword;
                 Ok(self.username.clone().into_bytes())
             }
-            State::LoginPassword => Ok(self.password.expose().clone()),
+            State::LoginPassword => {
+                self.state = State::Done;
+                Ok(self.password.expose().clone())
+            }
             State::Plain => {
+                self.state = State::Done;
                 let name = self.username.as_bytes();
                 Ok([b"\0", name, b"\0", self.password.expose()].concat())
             }
@@ -82,10 +89,12 @@ impl Exchange {
     /// Takes the data that came with the server's success; call it in any case: a server that
     /// cannot prove that it knows the password is not the one (RFC 5802 §3).
     pub fn handle_success(&mut self, data: Option<&[u8]>) -> Result<(), SaslError> {
-        match std::mem::replace(&mut self.state, State::Done) {
+        match std::mem::replace(&mut self.state, State::Failed) {
             State::Scram(scram) => scram.handle_success(data),
             State::Done => Ok(()),
-            State::LoginName | State::LoginPassword | State::Plain => Err(SaslError::Unexpected),
+            State::Failed | State::LoginName | State::LoginPassword | State::Plain => {
+                Err(SaslError::Unexpected)
+            }
         }
     }
 }

@@ -118,6 +118,22 @@ proptest! {
     }
 }
 
+/// A server that goes on to say that it is content, after it has failed to prove itself.
+#[test]
+fn success_after_a_failure_is_none() {
+    let mut scram = client(Mechanism::ScramSha256);
+    scram.initial_response().unwrap();
+    scram.handle_challenge(b"r=wrong").unwrap_err();
+    assert_eq!(scram.handle_success(None), Err(SaslError::Unexpected));
+    let mut plain = client(Mechanism::Plain);
+    plain.initial_response().unwrap();
+    plain.handle_challenge(b"more?").unwrap_err();
+    assert_eq!(plain.handle_success(None), Err(SaslError::Unexpected));
+    let mut plain = client(Mechanism::Plain);
+    plain.initial_response().unwrap();
+    assert_eq!(plain.handle_success(None), Ok(()));
+}
+
 proptest! {
     #[test]
     fn junk_never_panics(octets: Vec<u8>, text in "[crnpavsi=,a-c0-9+/]{0,60}") {
