@@ -326,6 +326,14 @@ fn read_file(folder: &Path, number: u32, open: &mut Open) -> Result<(), StoreErr
     Ok(())
 }
 
+/// For the fuzz targets: how many entries a file is taken to have.
+#[cfg(fuzzing)]
+pub(crate) fn count(folder: &Path, number: u32) -> Result<usize, StoreError> {
+    let mut open = Open::default();
+    read_file(folder, number, &mut open)?;
+    Ok(open.places.values().map(Vec::len).sum())
+}
+
 fn note(open: &mut Open, found: &Found, place: Place) {
     let account = account_of(found.header.email_id);
     if found.header.uid == 0 {

@@ -21,6 +21,8 @@ mod change;
 mod check;
 mod disk;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod group;
 mod index_file;
 mod journal;

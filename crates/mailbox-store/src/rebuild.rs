@@ -217,13 +217,13 @@ impl Rebuild<'_, '_, '_> {
         let found = records.at(offset)?;
         let is_ours = |found: &Found| account_of(found.header.email_id) == self.account.id;
         let Some(found) = found.filter(is_ours) else {
-            let next = records.next_mark(offset + 1)?.unwrap_or(records.len());
+            let next = records.next_from(offset, None)?;
             self.told.wrong(format!(
                 "{path}: there is no whole record from {offset} to {next}"
             ));
             return Ok((None, next));
         };
-        let mut end = found.end();
+        let end = records.next_from(offset, Some(&found))?;
         if found.content.is_none() {
             let (uid, mailbox) = (found.header.uid, &found.header.mailbox);
             self.told.wrong(format!(
@@ -234,10 +234,6 @@ impl Rebuild<'_, '_, '_> {
             } else if !self.is_known(&found.header) {
                 self.told
                     .lost(format!("UID {uid} of {mailbox}, unless it was moved since"));
-            }
-            // What is behind it may be whole even if its length is not to be trusted.
-            if end > records.len() {
-                end = records.next_mark(offset + 1)?.unwrap_or(records.len());
             }
         }
         Ok((Some(found), end))

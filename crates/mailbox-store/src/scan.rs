@@ -22,9 +22,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Where the next record begins.
+    /// Where the next record begins. A length that no file can have, which mail can hold behind
+    /// octets that look like a record's beginning, ends where no file does.
     pub(crate) fn end(&self) -> u64 {
-        self.location.content_offset() + self.location.content_len
+        let start = self.location.content_offset();
+        start.saturating_add(self.location.content_len)
     }
 }
 
@@ -83,6 +85,16 @@ impl<'a> Records<'a> {
             location,
             content,
         }))
+    }
+
+    /// Where to go on behind what was found at `offset`. Behind content that is not what was
+    /// written, its length is not trusted: what looks like a record may stand in mail, with a
+    /// length that leads past records which are whole.
+    pub(crate) fn next_from(&self, offset: u64, found: Option<&Found>) -> Result<u64, StoreError> {
+        match found {
+            Some(found) if found.content.is_some() => Ok(found.end()),
+            _ => Ok(self.next_mark(offset + 1)?.unwrap_or(self.len)),
+        }
     }
 
     /// Where the next thing that looks like a record begins, at `from` or behind it.

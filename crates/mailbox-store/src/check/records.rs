@@ -94,7 +94,10 @@ impl Walk<'_, '_, '_, '_> {
             let next = match self.records.at(offset)? {
                 Some(found) if found.end() <= self.records.len() => {
                     self.compare(offset, &found);
-                    found.end()
+                    match found.content {
+                        Some(_) => found.end(),
+                        None => self.skip(offset)?,
+                    }
                 }
                 _ => self.skip(offset)?,
             };
