@@ -12,6 +12,8 @@
 mod codec;
 mod commit;
 mod fsck;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod mem;
 mod message;
 mod sled_store;

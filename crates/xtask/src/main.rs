@@ -1,10 +1,13 @@
 //! The project's own commands; `cargo xtask --help` lists them.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 mod bench;
 mod deps;
 mod files;
+mod fuzz;
 mod packages;
 mod proto;
 mod rfc;
@@ -51,8 +54,20 @@ enum Verb {
     Deps,
     /// Check that no file is in the repository that does not belong there
     Files,
-    /// Check that the RFCs that the code cites are in rfc/index.tsv, and print the coverage
-    Rfc,
+    /// Run the fuzz targets, each for a while, and fail on a finding
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// One of fuzz/fuzz_targets; all of them if none is named
+        target: Option<String>,
+    },
+    /// Check the RFCs and sections that the code cites by rfc/, and print the coverage
+    Rfc {
+        /// Make rfc/sections.tsv anew from the RFCs' texts in this folder
+        #[arg(long)]
+        texts: Option<PathBuf>,
+    },
     /// Generate the gRPC code in mail-rpc from proto/
     Proto {
         /// Change nothing; fail if the generated code is not up to date
@@ -66,8 +81,9 @@ fn main() -> anyhow::Result<()> {
         Verb::Bench { arguments } => bench::run(&arguments),
         Verb::Deps => deps::run(),
         Verb::Files => files::run(),
+        Verb::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Verb::Proto { check } => proto::run(check),
-        Verb::Rfc => rfc::run(),
+        Verb::Rfc { texts } => rfc::run(texts.as_deref()),
         Verb::Test { arguments } => suite::test(&arguments),
         Verb::Torture {
             programs,
