@@ -133,7 +133,7 @@ fn date(millis: u64) -> MailDate {
 }
 
 /// The report as a message: from nobody, and nobody is to be told what becomes of it
-/// (RFC 3461 §5.2.8, §6.4).
+/// (RFC 3461 §5.2.8).
 fn as_message(id: QueueId, request: &ReportRequest, size: u64, now: u64) -> Message {
     Message {
         id,

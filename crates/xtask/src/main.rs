@@ -39,7 +39,7 @@ enum Verb {
     Torture {
         /// Take the programs from here, such as target/debug, instead of building them in release
         #[arg(long)]
-        programs: Option<std::path::PathBuf>,
+        programs: Option<PathBuf>,
         /// Passed on: --rounds N, --seed N, --quick, --accounts N, --out DIR
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
