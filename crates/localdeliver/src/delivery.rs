@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mail_message::trace;
+use mail_message::{Summary, trace};
 use mail_rpc::convert::ConvertError;
 use mail_rpc::pb::common::v1 as common;
 use mail_rpc::pb::queue::v1 as queue;
 use mail_types::{AccountId, EmailAddress, EnhancedCode, Outcome, QueueId, ReversePath};
 use mailbox_store::{
-    Applied, ApplyError, Deliver, DeliveryKey, FlagNames, MailboxName, Operation, StoreError,
-    Target,
+    Applied, ApplyError, Deliver, DeliveryKey, FlagNames, MailboxName, StoreError, Target,
 };
 use tracing::{info, warn};
 
 use crate::stores::{StoreResult, Stores, now};
+
+/// Octets of a message that take some ten microseconds to look through.
+const QUICKLY: usize = 64 * 1024;
 
 /// What is the same for all recipients.
 #[derive(Clone, Debug)]
@@ -82,36 +84,45 @@ async fn store(
     mail: &Mail,
     recipient: &Recipient,
 ) -> StoreResult<Result<Applied, ApplyError>> {
-    let mail = mail.clone();
-    let (index, quota) = (recipient.index, recipient.quota);
+    let return_path = trace::return_path(&mail.reverse_path);
     let delivered_to = trace::delivered_to(&recipient.address);
-    stores
-        .with(recipient.account, move |account| {
-            let return_path = trace::return_path(&mail.reverse_path);
-            let prefix = return_path.len() + delivered_to.len();
-            // One piece, since the summary's offsets count from the first octet.
-            let mut content = Vec::with_capacity(prefix + mail.content.len());
-            content.extend(return_path.as_bytes());
-            content.extend(delivered_to.as_bytes());
-            content.extend(&mail.content);
-            let summary = Arc::new(mail_message::summarize(&content));
-            let deliver = Deliver {
-                key: Some(DeliveryKey {
-                    queue_id: mail.queue_id,
-                    index,
-                }),
-                mailbox: Target::Name(MailboxName::inbox()),
-                uid: None,
-                flags: FlagNames::default(),
-                internal_date: now(),
-                internal_offset: 0,
-                content: vec![content.into()],
-                summary,
-                quota,
-            };
-            account.apply(Operation::Deliver(Box::new(deliver)), now())
-        })
-        .await
+    let prefix = return_path.len() + delivered_to.len();
+    // One piece, since the summary's offsets count from the first octet.
+    let mut content = Vec::with_capacity(prefix + mail.content.len());
+    content.extend(return_path.as_bytes());
+    content.extend(delivered_to.as_bytes());
+    content.extend(&mail.content);
+    let content = Bytes::from(content);
+    let summary = Arc::new(summary_of(content.clone()).await?);
+    let deliver = Deliver {
+        key: Some(DeliveryKey {
+            queue_id: mail.queue_id,
+            index: recipient.index,
+        }),
+        mailbox: Target::Name(MailboxName::inbox()),
+        uid: None,
+        flags: FlagNames::default(),
+        internal_date: now(),
+        internal_offset: 0,
+        content: vec![content],
+        summary,
+        quota: recipient.quota,
+    };
+    stores.deliver(recipient.account, deliver).await
+}
+
+/// What a message says of itself. That of a large one takes too long for a thread on which others
+/// wait.
+pub(crate) async fn summary_of(content: Bytes) -> StoreResult<Summary> {
+    if content.len() <= QUICKLY {
+        return Ok(mail_message::summarize(&content));
+    }
+    let summary = tokio::task::spawn_blocking(move || mail_message::summarize(&content));
+    let panicked = |panic| {
+        let what = format!("a message cannot be summarized: {panic}");
+        Arc::new(StoreError::Engine(what))
+    };
+    summary.await.map_err(panicked)
 }
 
 fn outcome_of(

@@ -57,12 +57,13 @@ async fn run(context: Context) -> anyhow::Result<()> {
         index_cache: usize::try_from(own.index_cache.bytes())?,
         segment_size: own.segment_size.bytes(),
         journal_size: own.journal_size.bytes(),
+        pending: usize::try_from(own.pending_memory.bytes())?,
         open_accounts: NonZeroUsize::new(own.open_accounts).unwrap_or(NonZeroUsize::MIN),
         ..Options::default()
     };
     let store = MailStore::open(own.data_dir.clone(), options)
         .with_context(|| format!("opening {}", own.data_dir.display()))?;
-    let stores = Stores::new(store, context.shutdown().clone());
+    let stores = Stores::new(store, context.shutdown().clone())?;
     let service = Service::new(&context, stores.clone());
     let endpoint = |text: &str| text.parse::<Endpoint>();
     let mailbox = MailboxServiceServer::new(service.clone()).max_decoding_message_size(MAX_REQUEST);

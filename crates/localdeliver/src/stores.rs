@@ -1,32 +1,84 @@
-//! The store for asynchronous code: every access runs on the blocking pool.
+//! The store for asynchronous code: every access runs on the blocking pool, and mail that comes in
+//! on threads of its own, which write together whatever waits.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::anyhow;
 use jiff::Timestamp;
 use mail_types::AccountId;
-use mailbox_store::{Account, Applied, ApplyError, MailStore, Operation, StoreError};
+use mailbox_store::{
+    Account, Applied, ApplyError, Deliver, Delivery, MailStore, Operation, StoreError,
+};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+type Outcome = StoreResult<Result<Applied, ApplyError>>;
+
+/// A message that waits for a writer.
+#[derive(Debug)]
+struct Incoming {
+    delivery: Delivery,
+    done: oneshot::Sender<Outcome>,
+}
+
 /// What a call of the store ends in.
 pub(crate) type StoreResult<T> = Result<T, Arc<StoreError>>;
+
+/// Threads for mail that comes in: one prepares the next batch while the other waits for the disk.
+const WRITERS: usize = 2;
+/// Messages that may wait for them; their octets are counted by the budgets of those who wait.
+const WAITING: usize = 1024;
+/// Messages and octets of one batch. More of them would not make it cheaper, only later.
+const BATCH: usize = 512;
+const BATCH_OCTETS: usize = 8 * 1024 * 1024;
 
 /// The mail store. Clones are the same store.
 #[derive(Clone, Debug)]
 pub(crate) struct Stores {
     store: Arc<MailStore>,
+    incoming: mpsc::Sender<Incoming>,
     shutdown: CancellationToken,
     fatal: Arc<Mutex<Option<String>>>,
 }
 
 impl Stores {
-    pub(crate) fn new(store: MailStore, shutdown: CancellationToken) -> Self {
-        Self {
-            store: Arc::new(store),
+    /// Needs threads, which a system may refuse.
+    pub(crate) fn new(store: MailStore, shutdown: CancellationToken) -> std::io::Result<Self> {
+        let store = Arc::new(store);
+        let (incoming, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        for _ in 0..WRITERS {
+            let (store, waiting) = (Arc::downgrade(&store), waiting.clone());
+            std::thread::Builder::new()
+                .name("mail-writer".to_owned())
+                .spawn(move || write(&store, &waiting))?;
+        }
+        Ok(Self {
+            store,
+            incoming,
             shutdown,
             fatal: Arc::default(),
+        })
+    }
+
+    /// Puts a message into an account, durably, with all others that wait.
+    pub(crate) async fn deliver(&self, account: AccountId, deliver: Deliver) -> Outcome {
+        let deliver = Box::new(deliver);
+        let (done, told) = oneshot::channel();
+        let incoming = Incoming {
+            delivery: Delivery { account, deliver },
+            done,
+        };
+        let gone = || Arc::new(StoreError::Engine("the writers have ended".to_owned()));
+        if self.incoming.send(incoming).await.is_err() {
+            return Err(gone());
         }
+        let outcome = told.await.unwrap_or_else(|_| Err(gone()));
+        if let Err(error) = &outcome {
+            self.look_at(error);
+        }
+        outcome
     }
 
     /// Runs something with an account on the blocking pool.
@@ -97,6 +149,40 @@ impl Stores {
         fatal.get_or_insert_with(|| error.to_string());
         self.shutdown.cancel();
     }
+}
+
+/// Writes batch after batch until nobody can send any more.
+fn write(store: &Weak<MailStore>, waiting: &Mutex<mpsc::Receiver<Incoming>>) {
+    loop {
+        let batch = next_batch(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(store) = store.upgrade() else { return };
+        if batch.is_empty() {
+            return;
+        }
+        let (deliveries, done): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|one| (one.delivery, one.done))
+            .unzip();
+        let outcomes = store.deliver(&deliveries, now());
+        for (done, outcome) in done.into_iter().zip(outcomes) {
+            // Who waited may be gone; the message is stored all the same.
+            let _ = done.send(outcome);
+        }
+    }
+}
+
+/// Waits for a message and takes what else is there.
+fn next_batch(waiting: &mut mpsc::Receiver<Incoming>) -> Vec<Incoming> {
+    let mut batch = Vec::new();
+    let mut octets = 0;
+    batch.extend(waiting.blocking_recv());
+    while !batch.is_empty() && batch.len() < BATCH && octets < BATCH_OCTETS {
+        let Ok(next) = waiting.try_recv() else { break };
+        let content = next.delivery.deliver.content.iter();
+        octets += content.map(bytes::Bytes::len).sum::<usize>();
+        batch.push(next);
+    }
+    batch
 }
 
 /// Unix time in seconds.

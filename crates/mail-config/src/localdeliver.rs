@@ -33,6 +33,10 @@ pub struct Localdeliver {
     /// Size at which a file of the delivery journal is full; what is in full ones is synced into its
     /// accounts' own files. Larger ones mean fewer syncs, and more to read at a start after a crash.
     pub journal_size: Size,
+    /// Memory for mail that is durable in the journal and waits for its account's index, all accounts
+    /// together. It gets there when somebody reads the account, and at the latest when a file of the
+    /// journal is full; more memory means larger and fewer transactions.
+    pub pending_memory: Size,
     /// Searches through messages that run at once; others wait. Each reads whole mailboxes.
     pub max_searches: usize,
 }
@@ -50,6 +54,7 @@ impl Default for Localdeliver {
             index_cache: Size::from_mib(4),
             segment_size: Size::from_mib(64),
             journal_size: Size::from_mib(64),
+            pending_memory: Size::from_mib(64),
             max_searches: 2,
         }
     }

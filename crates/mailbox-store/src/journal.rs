@@ -11,9 +11,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use mail_types::AccountId;
 use tracing::warn;
 
@@ -23,6 +25,7 @@ use crate::group::Group;
 use crate::record::{RecordHeader, push_record};
 use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
+use crate::store::Options;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -32,17 +35,25 @@ pub(crate) struct Journal {
     /// Octets at which a file is full.
     max: u64,
     group: Group<Waiting, Outcome>,
+    /// Octets of mail that waits in memory for its account's index, and how many should.
+    pending: AtomicUsize,
+    max_pending: usize,
     writer: Mutex<Writer>,
     open: Mutex<Open>,
 }
 
+/// An account's records that are to be made durable.
 #[derive(Debug)]
-struct Waiting {
-    account: AccountId,
-    records: Vec<u8>,
+pub(crate) struct Waiting {
+    pub(crate) account: AccountId,
+    pub(crate) records: Vec<Bytes>,
 }
 
-type Outcome = Result<(), Arc<StoreError>>;
+/// A place in the journal: the file's number, and an offset in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark(u32, u64);
+
+type Outcome = Result<Mark, Arc<StoreError>>;
 
 #[derive(Debug)]
 struct Writer {
@@ -73,11 +84,11 @@ struct Open {
 impl Journal {
     /// Reads what the folder has; what is written goes to a new file.
     pub(crate) fn open(
-        disk: &SharedDisk,
         folder: &Path,
-        max: u64,
+        options: &Options,
         full: Sender<()>,
     ) -> Result<Self, StoreError> {
+        let disk = &options.disk;
         make_folder(&**disk, folder)?;
         let mut open = Open::default();
         let numbers = numbers(folder)?;
@@ -96,8 +107,10 @@ impl Journal {
         let journal = Self {
             disk: disk.clone(),
             folder: folder.to_owned(),
-            max,
+            max: options.journal_size,
             group: Group::default(),
+            pending: AtomicUsize::new(0),
+            max_pending: options.pending.max(1),
             writer: Mutex::new(writer),
             open: Mutex::new(open),
         };
@@ -105,22 +118,28 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Makes an account's records durable. The caller holds the account's writer, so that an
-    /// account's records are in the order of its changes.
-    pub(crate) fn append(&self, account: AccountId, records: Vec<u8>) -> Outcome {
-        let waiting = Waiting { account, records };
-        let outcomes = self.group.run(vec![waiting], |batch| {
+    /// Makes accounts' records durable, all with one sync, and says for each how far the journal
+    /// has it then. The caller holds the accounts' turns, so that an account's records are in the
+    /// order of its changes.
+    pub(crate) fn append(&self, records: Vec<Waiting>) -> Result<Vec<Mark>, Arc<StoreError>> {
+        let count = records.len();
+        let outcomes = self.group.run(records, |batch| {
             let mut writer = lock(&self.writer);
-            let outcome = self.write(&mut writer, &batch).map_err(Arc::new);
-            vec![outcome; batch.len()]
+            match self.write(&mut writer, &batch) {
+                Ok(marks) => marks.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(Arc::new(error)); batch.len()],
+            }
         });
-        outcomes.and_then(|mut all| all.pop()).unwrap_or_else(|| {
-            let lost = "the journal's writer panicked".to_owned();
-            Err(Arc::new(StoreError::Engine(lost)))
-        })
+        match outcomes {
+            Some(outcomes) if outcomes.len() == count => outcomes.into_iter().collect(),
+            _ => {
+                let lost = "the journal's writer panicked".to_owned();
+                Err(Arc::new(StoreError::Engine(lost)))
+            }
+        }
     }
 
-    fn write(&self, writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
+    fn write(&self, writer: &mut Writer, batch: &[Waiting]) -> Result<Vec<Mark>, StoreError> {
         if writer.is_closed {
             return Err(StoreError::Engine("the store is closed".to_owned()));
         }
@@ -141,20 +160,40 @@ impl Journal {
         }
         let mut open = lock(&self.open);
         let mut offset = start;
+        let mut marks = Vec::with_capacity(batch.len());
         for waiting in batch {
-            let end = offset + waiting.records.len() as u64;
+            let len: usize = waiting.records.iter().map(Bytes::len).sum();
+            let end = offset + len as u64;
             let number = writer.number;
-            open.add(
-                waiting.account,
-                Place {
-                    number,
-                    offset,
-                    end,
-                },
-            );
+            let place = Place {
+                number,
+                offset,
+                end,
+            };
+            open.add(waiting.account, place);
+            marks.push(place.mark());
             offset = end;
         }
-        Ok(())
+        Ok(marks)
+    }
+
+    /// Memory for mail that the journal has and its account's index has not yet.
+    pub(crate) fn take_room(&self, octets: usize) {
+        self.pending.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// The index has it.
+    pub(crate) fn give_room(&self, octets: usize) {
+        self.pending.fetch_sub(octets, Ordering::Relaxed);
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// How full that memory is: 1 is as full as it should be.
+    pub(crate) fn fullness(&self) -> usize {
+        self.pending() / self.max_pending
     }
 
     fn roll(&self, writer: &mut Writer) -> Result<(), StoreError> {
@@ -212,7 +251,12 @@ impl Journal {
 
     /// All that an account's entries say is in its index, durably.
     pub(crate) fn settle(&self, account: AccountId) {
-        if lock(&self.open).forget(account) {
+        self.settle_to(account, Mark(u32::MAX, u64::MAX));
+    }
+
+    /// The same of those up to a mark.
+    pub(crate) fn settle_to(&self, account: AccountId, mark: Mark) {
+        if lock(&self.open).forget(account, mark) {
             let number = lock(&self.writer).number;
             self.remove_files(number);
         }
@@ -224,7 +268,8 @@ impl Journal {
         if lock(&self.open).places.contains_key(&account) {
             let mut record = Vec::new();
             push_record(&mut record, &tombstone(account), &[]);
-            self.append(account, record)?;
+            let records = vec![record.into()];
+            self.append(vec![Waiting { account, records }])?;
             self.settle(account);
         }
         Ok(())
@@ -270,26 +315,43 @@ impl Open {
     }
 
     /// True if a file may have lost its last open entry.
-    fn forget(&mut self, account: AccountId) -> bool {
+    fn forget(&mut self, account: AccountId, mark: Mark) -> bool {
         let mut is_free = false;
-        for place in self.places.remove(&account).unwrap_or_default() {
-            if let Some(count) = self.files.get_mut(&place.number) {
+        let Some(places) = self.places.get_mut(&account) else {
+            return false;
+        };
+        let files = &mut self.files;
+        places.retain(|place| {
+            if place.mark() > mark {
+                return true;
+            }
+            if let Some(count) = files.get_mut(&place.number) {
                 *count -= 1;
                 if *count == 0 {
-                    self.files.remove(&place.number);
+                    files.remove(&place.number);
                     is_free = true;
                 }
             }
+            false
+        });
+        if places.is_empty() {
+            self.places.remove(&account);
         }
         is_free
     }
 }
 
+impl Place {
+    fn mark(self) -> Mark {
+        Mark(self.number, self.end)
+    }
+}
+
 fn write_all(writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
-    let len = batch.iter().map(|waiting| waiting.records.len()).sum();
-    let mut all = Vec::with_capacity(len);
-    for waiting in batch {
-        all.extend_from_slice(&waiting.records);
+    let records = || batch.iter().flat_map(|waiting| &waiting.records);
+    let mut all = Vec::with_capacity(records().map(Bytes::len).sum());
+    for record in records() {
+        all.extend_from_slice(record);
     }
     writer
         .file
@@ -337,7 +399,7 @@ pub(crate) fn count(folder: &Path, number: u32) -> Result<usize, StoreError> {
 fn note(open: &mut Open, found: &Found, place: Place) {
     let account = account_of(found.header.email_id);
     if found.header.uid == 0 {
-        open.forget(account);
+        open.forget(account, place.mark());
     } else {
         open.add(account, place);
     }
@@ -353,6 +415,7 @@ fn tombstone(account: AccountId) -> RecordHeader {
         flags: 0,
         internal_date: 0,
         internal_offset: 0,
+        saved: 0,
         key: None,
         mailbox: String::new(),
     }

@@ -2,23 +2,28 @@
 //!
 //! # When mail is safe
 //!
-//! Deliveries count once the journal, which all accounts share, is synced: one sync for whatever
-//! waits, however many accounts it is for. The account's own files follow later; what they lack
-//! after a crash is applied from the journal. Everything else counts once the account's segment and
-//! then its index are synced. `docs/mailbox-store.md` has the order of writes and each crash point.
-//! Batches are what waits: whoever finds no batch under way writes what all others have queued by
-//! then (group commit without a timer).
+//! Mail that comes in counts once the journal, which all accounts share, is synced: one sync for
+//! whatever waits, however many accounts it is for. It waits in memory for its account's own files,
+//! which get it in larger transactions; what they lack after a crash is applied from the journal.
+//! Everything else counts once the account's segment and then its index are synced.
+//! `docs/mailbox-store.md` has the order of writes and each crash point. Batches are what waits:
+//! whoever finds no batch under way writes what all others have queued by then (group commit without
+//! a timer).
 //!
 //! # Locks
 //!
-//! `Account::writer` is held for a whole batch and while a snapshot is taken for a watcher; it is
-//! never taken while another lock of the account is held. Watchers are called under it and must
-//! not block. The journal's locks are taken under it. The store's list of open accounts may be held
-//! while an account's writer is waited for, never the other way round.
+//! In this order: an account's `turn`, held by who decides what happens next, until it is durable
+//! and published; its `writer`, held while its own files are written; its `recent`, held for
+//! moments. Watchers are told under `recent`, so that none misses or doubles a change, and must not
+//! block. Who delivers to many accounts takes their turns in the order of their ids, and nobody else
+//! waits for a turn while holding one. The journal's locks are taken under all of them. The store's
+//! list of open accounts may be held while an account's locks are waited for, never the other way
+//! round.
 
 mod account;
 mod change;
 mod check;
+mod deliver;
 mod disk;
 mod error;
 #[cfg(fuzzing)]
@@ -43,6 +48,7 @@ mod write;
 pub use account::Account;
 pub use change::{Change, Event, MessageState, Snapshot, Watcher};
 pub use check::CheckReport;
+pub use deliver::Delivery;
 pub use disk::{Disk, DiskFile, FileSystem};
 pub use error::StoreError;
 pub use maintain::{Finding, Observer, Report, Totals};

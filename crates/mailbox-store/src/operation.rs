@@ -10,7 +10,7 @@ use crate::{MailboxName, MessageState, SpecialUse};
 
 /// What makes a delivery one and the same, however often it is sent: the recipient of a message of
 /// the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryKey {
     /// The message's queue id.
     pub queue_id: u64,
@@ -147,18 +147,10 @@ pub enum Operation {
     Subscribe(MailboxName, bool),
 }
 
-impl Operation {
-    /// Octets that the journal would get, or `None` for what it does not take: it is for mail that
-    /// comes in, whose key makes it safe to do again.
-    pub(crate) fn journal_len(&self) -> Option<usize> {
-        match self {
-            Self::Deliver(deliver)
-                if deliver.key.is_some() && deliver.flags.keywords.is_empty() =>
-            {
-                Some(deliver.content.iter().map(Bytes::len).sum())
-            }
-            _ => None,
-        }
+impl Deliver {
+    /// Octets of the message.
+    pub(crate) fn size(&self) -> u64 {
+        self.content.iter().map(|piece| piece.len() as u64).sum()
     }
 }
 

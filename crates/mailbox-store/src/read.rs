@@ -189,7 +189,7 @@ impl Account {
         with_summary: bool,
         mut each: impl FnMut(Message) -> bool,
     ) -> Result<(), StoreError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.read()?;
         let messages = txn.open_table(MESSAGES)?;
         let emails = txn.open_table(EMAILS)?;
         let summaries = txn.open_table(SUMMARIES)?;

@@ -268,7 +268,7 @@ impl Rebuild<'_, '_, '_> {
                     None => new_place(batch, &whole)?.into_iter().collect(),
                 };
                 let content = Bytes::from(whole.content);
-                if batch.place(&whole.header, content, whole.location, &places)? {
+                if batch.place(&whole.header, &content, whole.location, &places)? {
                     placed += 1;
                     done.push(email);
                 }
@@ -347,7 +347,7 @@ fn new_place(batch: &mut Batch<'_>, whole: &Whole) -> Result<Option<Place>, Stor
         email: number_of(header.email_id),
         internal_date: header.internal_date,
         internal_offset: header.internal_offset,
-        save_date: header.internal_date,
+        save_date: header.saved,
     };
     Ok(Some(Place {
         mailbox,

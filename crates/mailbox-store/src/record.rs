@@ -6,7 +6,7 @@ use mail_types::{EmailId, MailboxId};
 use crate::operation::DeliveryKey;
 
 /// `CRSG`, then the version.
-pub(crate) const MAGIC: [u8; 4] = *b"CRS2";
+pub(crate) const MAGIC: [u8; 4] = *b"CRS3";
 /// The fixed part: magic, two lengths, two checksums.
 pub(crate) const FIXED: usize = 24;
 /// More than any header has; a larger length is damage.
@@ -23,6 +23,8 @@ pub(crate) struct RecordHeader {
     pub(crate) flags: u64,
     pub(crate) internal_date: i64,
     pub(crate) internal_offset: i32,
+    /// Unix time in seconds at which it came.
+    pub(crate) saved: i64,
     pub(crate) key: Option<DeliveryKey>,
     pub(crate) mailbox: String,
 }
@@ -37,6 +39,7 @@ impl RecordHeader {
         out.extend(self.flags.to_le_bytes());
         out.extend(self.internal_date.to_le_bytes());
         out.extend(self.internal_offset.to_le_bytes());
+        out.extend(self.saved.to_le_bytes());
         let key = self
             .key
             .map_or((0, 0, 0), |key| (1, key.queue_id, key.index));
@@ -57,6 +60,7 @@ impl RecordHeader {
         let flags = reader.u64()?;
         let internal_date = i64::from_le_bytes(reader.array()?);
         let internal_offset = i32::from_le_bytes(reader.array()?);
+        let saved = i64::from_le_bytes(reader.array()?);
         let [has_key] = reader.array::<1>()?;
         let (queue_id, index) = (reader.u64()?, reader.u32()?);
         let key = (has_key == 1).then_some(DeliveryKey { queue_id, index });
@@ -69,6 +73,7 @@ impl RecordHeader {
             flags,
             internal_date,
             internal_offset,
+            saved,
             key,
             mailbox,
         })
@@ -184,6 +189,7 @@ mod tests {
             flags: 1,
             internal_date: -5,
             internal_offset: 60,
+            saved: 7,
             key: Some(DeliveryKey {
                 queue_id: 1,
                 index: 2,

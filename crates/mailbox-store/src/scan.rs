@@ -144,6 +144,7 @@ mod tests {
             flags: 0,
             internal_date: 0,
             internal_offset: 0,
+            saved: 0,
             key: None,
             mailbox: "INBOX".into(),
         };

@@ -171,7 +171,7 @@ pub(crate) struct Appender {
     disk: SharedDisk,
     folder: PathBuf,
     segment: u32,
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn DiskFile>,
     end: u64,
     max: u64,
     dirty: bool,
@@ -218,7 +218,7 @@ impl Appender {
     pub(crate) fn append(
         &mut self,
         record: &[u8],
-        content_len: usize,
+        content_len: u64,
     ) -> Result<Location, StoreError> {
         if self.end >= self.max {
             self.roll()?;
@@ -229,8 +229,8 @@ impl Appender {
             .map_err(|error| StoreError::io(self.path(), error))?;
         self.end += record.len() as u64;
         self.dirty = true;
-        let header_len = u32::try_from(record.len() - content_len).unwrap_or(u32::MAX);
-        let content_len = content_len as u64;
+        let header_len = (record.len() as u64).saturating_sub(content_len);
+        let header_len = u32::try_from(header_len).unwrap_or(u32::MAX);
         Ok(Location {
             segment: self.segment,
             offset,
@@ -246,6 +246,17 @@ impl Appender {
             self.dirty = false;
         }
         Ok(())
+    }
+
+    /// The file, if it has something that is not synced, so that this can be done while others
+    /// append. Then see [`Self::is_synced`].
+    pub(crate) fn unsynced(&self) -> Option<Arc<dyn DiskFile>> {
+        self.dirty.then(|| self.file.clone())
+    }
+
+    /// All was synced that was there when [`Self::position`] gave `position`.
+    pub(crate) fn is_synced(&mut self, position: (u32, u64)) {
+        self.dirty &= self.position() != position;
     }
 
     /// Forgets what was appended behind a position that [`Self::position`] gave.
@@ -303,7 +314,7 @@ fn open_file(
     folder: &Path,
     segment: u32,
     is_first: bool,
-) -> Result<Box<dyn DiskFile>, StoreError> {
+) -> Result<Arc<dyn DiskFile>, StoreError> {
     let path = segment_path(folder, segment);
     let is_new = !path.exists();
     let file = disk
@@ -312,5 +323,5 @@ fn open_file(
     if is_new || is_first {
         sync_folder(disk, folder)?;
     }
-    Ok(file)
+    Ok(file.into())
 }

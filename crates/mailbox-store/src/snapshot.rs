@@ -80,10 +80,10 @@ impl IndexCopy {
         Ok(Self {
             taken: now,
             counters,
-            subscriptions,
+            subscriptions: subscriptions.as_ref().clone(),
             mailboxes: mailboxes
-                .into_iter()
-                .map(|(id, row)| (id, row.as_ref().clone()))
+                .iter()
+                .map(|(id, row)| (*id, row.as_ref().clone()))
                 .collect(),
             places,
         })

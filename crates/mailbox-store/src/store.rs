@@ -45,6 +45,9 @@ pub struct Options {
     /// Octets at which a file of the journal is full. What is in full ones is made durable in its
     /// account's own files, and more of it takes longer to read at a start after a crash.
     pub journal_size: u64,
+    /// Octets of mail that may be durable in the journal alone and wait in memory for their
+    /// accounts' indexes, all accounts together. Somewhat more may wait for a moment.
+    pub pending: usize,
     /// Accounts that are kept open though nobody uses them.
     pub open_accounts: NonZeroUsize,
     /// Where it all is: the file system, but in tests of what happens when that fails.
@@ -57,6 +60,7 @@ impl Default for Options {
             index_cache: 4 * 1024 * 1024,
             segment_size: 64 * 1024 * 1024,
             journal_size: 64 * 1024 * 1024,
+            pending: 64 * 1024 * 1024,
             open_accounts: NonZeroUsize::MIN.saturating_add(255),
             disk: Arc::new(FileSystem),
         }
@@ -66,7 +70,7 @@ impl Default for Options {
 /// All accounts' mail below one folder.
 #[derive(Debug)]
 pub struct MailStore {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Empties the journal's full files.
     emptier: Option<JoinHandle<()>>,
     /// Writes snapshots until the sender is dropped.
@@ -74,10 +78,10 @@ pub struct MailStore {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     root: PathBuf,
     options: Options,
-    journal: Arc<Journal>,
+    pub(crate) journal: Arc<Journal>,
     open: Mutex<LruCache<AccountId, Arc<Account>>>,
     /// Accounts that are being made anew.
     busy: Mutex<HashSet<AccountId>>,
@@ -104,7 +108,7 @@ impl MailStore {
         make_folder(&**disk, &root)?;
         finish_removals(&**disk, &root)?;
         let (full, is_full) = channel();
-        let journal = Journal::open(disk, &root.join(JOURNAL), options.journal_size, full)?;
+        let journal = Journal::open(&root.join(JOURNAL), &options, full)?;
         let shared = Arc::new(Shared {
             root,
             options,
@@ -134,6 +138,11 @@ impl MailStore {
     /// An account; one that is not there yet is made. `now` is Unix time in seconds.
     pub fn account(&self, id: AccountId, now: i64) -> Result<Arc<Account>, StoreError> {
         self.shared.account(id, now)
+    }
+
+    /// Octets of mail that wait in memory for their accounts' indexes; see [`Options::pending`].
+    pub fn pending(&self) -> usize {
+        self.shared.journal.pending()
     }
 
     /// Removes an account and all its mail.
@@ -269,6 +278,7 @@ impl Drop for MailStore {
         }
         // The next start then has nothing to do.
         self.shared.empty_journal(false);
+        self.shared.save_all();
         self.shared.keep_snapshots(|_, _| true);
         self.shared.journal.close();
     }
@@ -304,7 +314,7 @@ impl Shared {
         Ok(claim)
     }
 
-    fn account(&self, id: AccountId, now: i64) -> Result<Arc<Account>, StoreError> {
+    pub(crate) fn account(&self, id: AccountId, now: i64) -> Result<Arc<Account>, StoreError> {
         let mut open = self.lock();
         if self.busy().contains(&id) {
             return Err(StoreError::Busy);
@@ -385,6 +395,16 @@ impl Shared {
             let result = self.empty_one(id);
             if let Err(error) = result {
                 warn!(account = %id, %error, "an account cannot be made durable");
+            }
+        }
+    }
+
+    /// Small things that were not worth a transaction.
+    fn save_all(&self) {
+        let open: Vec<Arc<Account>> = self.lock().iter().map(|(_, one)| one.clone()).collect();
+        for account in open {
+            if let Err(error) = account.checkpoint() {
+                warn!(account = %account.id(), %error, "an account cannot be made durable");
             }
         }
     }

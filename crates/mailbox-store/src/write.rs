@@ -5,10 +5,13 @@ mod mailboxes;
 mod messages;
 mod place;
 
+pub(crate) use deliver::{Admitted, Mail};
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mail_types::{Flags, MailboxId};
-use redb::{Database, Durability, Table, WriteTransaction};
+use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
 
 use crate::account::{Counters, State};
 use crate::change::Hub;
@@ -70,8 +73,6 @@ impl Effect {
 pub(crate) struct Finished {
     pub(crate) state: State,
     pub(crate) effects: Vec<Effect>,
-    /// The records to be journaled.
-    pub(crate) records: Vec<u8>,
 }
 
 /// A transaction under way. Each operation checks all that can refuse it before it changes
@@ -80,16 +81,11 @@ pub(crate) struct Batch<'t> {
     account: u64,
     tables: Tables<'t>,
     state: State,
-    changed: std::collections::BTreeSet<u64>,
+    changed: BTreeSet<u64>,
     appender: &'t mut Appender,
     hub: &'t Hub,
     effects: Vec<Effect>,
-    /// The records that were appended, if they are to be kept for the journal.
-    records: Vec<u8>,
-    keep_records: bool,
     now: i64,
-    /// When the batch began, where `now` is the time of an older message.
-    began: i64,
 }
 
 impl<'t> Batch<'t> {
@@ -102,7 +98,10 @@ impl<'t> Batch<'t> {
         now: i64,
     ) -> Result<Self, StoreError> {
         let tables = Tables::open(txn)?;
-        let state = state.clone();
+        let mut state = state.clone();
+        // Threads are found when mail comes into the index, not when it gets its UID.
+        let next_thread = tables.meta.get(meta::NEXT_THREAD)?;
+        state.counters.next_thread = next_thread.map_or(1, |next| next.value());
         let (changed, effects) = Default::default();
         Ok(Self {
             account,
@@ -112,10 +111,7 @@ impl<'t> Batch<'t> {
             appender,
             hub,
             effects,
-            records: Vec::new(),
-            keep_records: false,
             now,
-            began: now,
         })
     }
 
@@ -136,9 +132,17 @@ impl<'t> Batch<'t> {
         }
     }
 
-    /// Keeps the records of messages for the journal.
-    pub(crate) fn keep_records(&mut self) {
-        self.keep_records = true;
+    /// Mail that has its place in the state already, and mailboxes whose rows are newer there.
+    pub(crate) fn take_in(
+        &mut self,
+        mails: &[Arc<Mail>],
+        unsaved: &BTreeSet<u64>,
+    ) -> Result<(), StoreError> {
+        self.changed.extend(unsaved);
+        for mail in mails {
+            self.store(mail)?;
+        }
+        Ok(())
     }
 
     /// Writes what was only changed in memory.
@@ -154,14 +158,13 @@ impl<'t> Batch<'t> {
         Ok(Finished {
             state: self.state,
             effects: self.effects,
-            records: self.records,
         })
     }
 
     /// The row, to be changed.
     fn row_mut(&mut self, mailbox: u64) -> Option<&mut MailboxRow> {
         self.changed.insert(mailbox);
-        self.state.mailboxes.get_mut(&mailbox).map(Arc::make_mut)
+        self.state.row_mut(mailbox)
     }
 
     fn row(&self, mailbox: u64) -> Option<&MailboxRow> {

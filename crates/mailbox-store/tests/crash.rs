@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use common::{NOW, account, all, assert_sound, copy, list, mail, mailbox, name, open, text};
 use mail_types::AccountId;
-use mailbox_store::{Applied, CopyMail, Expunge, Operation, StoreError};
+use mailbox_store::{Applied, ApplyError, CopyMail, Delivery, Expunge, Operation, StoreError};
 
 const FOLDER: &str = "CORREO_TEST_CRASH_FOLDER";
 const ROUND: &str = "CORREO_TEST_CRASH_ROUND";
@@ -163,6 +163,129 @@ fn a_crash_at_rest_is_made_good_from_the_journal() {
     // Nothing is left to do.
     let files = std::fs::read_dir(crashed.path().join(".journal")).unwrap();
     assert_eq!(files.count(), 0);
+}
+
+/// Deliveries to many accounts at once, some of them twice, some long, some refused, while others
+/// read, change and copy: what was told is there after a crash at any instant.
+#[test]
+fn batches_for_many_accounts_survive_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut told: BTreeMap<(u64, u32), String> = BTreeMap::new();
+    for round in 0..8_u64 {
+        let mut batch = Vec::new();
+        for n in 0..40_u64 {
+            let id = round * 100 + n;
+            let filler = if n == 17 { 300_000 } else { 400 };
+            let Operation::Deliver(deliver) = mail("INBOX", &subject(id), filler, Some(id)) else {
+                panic!()
+            };
+            let account = AccountId::from(n % 7);
+            batch.push(Delivery { account, deliver });
+        }
+        batch.push(batch[3].clone());
+        let nowhere = mail("Nowhere", "x", 10, Some(round * 100 + 99));
+        if let Operation::Deliver(deliver) = nowhere {
+            let account = AccountId::from(2);
+            batch.push(Delivery { account, deliver });
+        }
+        let outcomes = store.deliver(&batch, NOW);
+        assert_eq!(outcomes.len(), 42);
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            match outcome.unwrap() {
+                Ok(Applied::Delivered { uid, .. }) => {
+                    let text = String::from_utf8(batch[at].deliver.content[0].to_vec()).unwrap();
+                    let old = told.insert((batch[at].account.get(), uid.get()), text);
+                    assert_eq!(old, None, "a UID is there twice");
+                }
+                Ok(other) => assert_eq!((at, other), (40, Applied::DeliveredBefore)),
+                Err(error) => assert_eq!((at, error), (41, ApplyError::NoSuchMailbox)),
+            }
+        }
+        // Some accounts' indexes have it already, others have it in memory alone.
+        let reader = account(&store, round % 3);
+        list(&reader, 1.into());
+        if round % 2 == 0 {
+            let copy = Operation::Copy(CopyMail {
+                mailbox: 1.into(),
+                uids: all(),
+                target: name("Archive"),
+                remove: false,
+                quota: 0,
+            });
+            account(&store, 5).apply(copy, NOW).unwrap().unwrap();
+        }
+        let crashed = tempfile::tempdir().unwrap();
+        copy(folder.path(), crashed.path());
+        let after = open(crashed.path());
+        for id in 0..7 {
+            let account = account(&after, id);
+            assert_sound(&account);
+            let found = list(&account, 1.into()).into_iter();
+            let found: BTreeMap<_, _> = found.map(|(uid, text, _)| ((id, uid), text)).collect();
+            let wanted = told.range((id, 0)..(id + 1, 0));
+            let wanted: BTreeMap<_, _> = wanted.map(|(k, v)| (*k, v.clone())).collect();
+            assert!(found == wanted, "account {id} in round {round}");
+        }
+        for outcome in after.deliver(&batch[..41], NOW) {
+            assert_eq!(outcome.unwrap(), Ok(Applied::DeliveredBefore));
+        }
+    }
+}
+
+#[test]
+fn watchers_see_mail_that_no_index_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let account = account(&store, 1);
+    let target = mailbox_store::Target::Name(name("INBOX"));
+    let deliver = |id| {
+        account
+            .apply(mail("INBOX", &subject(id), 100, Some(id)), NOW)
+            .unwrap()
+            .unwrap();
+    };
+    deliver(1);
+    list(&account, 1.into());
+    deliver(2);
+    let (snapshot, watcher) = account.watch(&target, true, |_| {}).unwrap().unwrap();
+    let uids: Vec<u32> = snapshot.messages.iter().map(|one| one.uid.get()).collect();
+    assert_eq!((uids, snapshot.first_recent), (vec![1, 2], Some(1)));
+    assert_eq!(account.status(&target).unwrap().recent, 0);
+    deliver(3);
+    assert_eq!(account.status(&target).unwrap().recent, 0);
+    drop(watcher);
+    deliver(4);
+    let (snapshot, _) = account.watch(&target, true, |_| {}).unwrap().unwrap();
+    assert_eq!(snapshot.first_recent, Some(4));
+    assert_eq!(list(&account, 1.into()).len(), 4);
+    drop(account);
+    drop(store);
+    let store = open(folder.path());
+    let account = common::account(&store, 1);
+    assert_eq!(account.status(&target).unwrap().recent, 0);
+    assert_sound(&account);
+}
+
+#[test]
+fn mail_that_waits_in_memory_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = mailbox_store::Options {
+        pending: 50_000,
+        ..mailbox_store::Options::default()
+    };
+    let store = mailbox_store::MailStore::open(folder.path().to_owned(), options).unwrap();
+    for n in 0..200 {
+        account(&store, n % 4)
+            .apply(mail("INBOX", &subject(n), 1000, Some(n)), NOW)
+            .unwrap()
+            .unwrap();
+        assert!(store.pending() < 60_000, "{}", store.pending());
+    }
+    for id in 0..4 {
+        assert_eq!(list(&account(&store, id), 1.into()).len(), 50);
+    }
+    assert_eq!(store.pending(), 0);
 }
 
 #[test]

@@ -271,7 +271,7 @@ fn damage_costs_the_messages_that_it_hits() {
         drop((old, store));
         let mut bytes = std::fs::read(&segment).unwrap();
         let marks: Vec<usize> = (0..bytes.len() - 4)
-            .filter(|at| bytes[*at..].starts_with(b"CRS2"))
+            .filter(|at| bytes[*at..].starts_with(b"CRS3"))
             .collect();
         assert_eq!(marks.len(), 9);
         // The header of one, the content of another, and the end of the last.

@@ -124,7 +124,7 @@ pub(crate) fn check(
 }
 
 fn check_mailboxes(state: &State, sums: &BTreeMap<u64, Sums>, told: &mut Told<'_, '_>) {
-    for (id, row) in &state.mailboxes {
+    for (id, row) in state.mailboxes.iter() {
         let found = sums.get(id).copied().unwrap_or_default();
         for what in found.differences(row) {
             told.wrong(what);

@@ -8,7 +8,8 @@ use mail_types::{Flags, SystemFlag, Uid};
 use redb::ReadableTable;
 
 use super::Batch;
-use crate::operation::{Deliver, DeliveryKey, FlagNames, Target};
+use crate::account::State;
+use crate::operation::{Deliver, DeliveryKey};
 use crate::record::{RecordHeader, push_record};
 use crate::schema::{EmailRow, MessageRow, email_id, encode_summary, number_of};
 use crate::segment::Location;
@@ -21,6 +22,136 @@ const KEYS_FORGOTTEN: usize = 4;
 /// References that are tied to a message's thread. The last ones are the nearest.
 const THREAD_REFERENCES: usize = 20;
 
+/// A message that has got its place: nothing can refuse it any more.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(crate) mailbox: u64,
+    pub(crate) uid: Uid,
+    pub(crate) row: MessageRow,
+    pub(crate) key: Option<DeliveryKey>,
+    pub(crate) summary: Arc<Summary>,
+    /// What the segment gets.
+    pub(crate) record: Bytes,
+}
+
+/// A message with its place, what the caller is answered, and what watchers are told.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) mail: Mail,
+    pub(crate) applied: Applied,
+    pub(crate) change: Change,
+}
+
+impl State {
+    /// Gives a message its place. `now` is Unix time in seconds.
+    pub(crate) fn admit(
+        &mut self,
+        account: u64,
+        deliver: &Deliver,
+        now: i64,
+    ) -> Result<Admitted, ApplyError> {
+        let mailbox = self.find(&deliver.mailbox);
+        let mailbox = mailbox.ok_or(ApplyError::NoSuchMailbox)?;
+        let size = deliver.size();
+        self.check_quota(size, deliver.quota)?;
+        let row = self.mailboxes.get(&mailbox);
+        let row = row.ok_or(ApplyError::NoSuchMailbox)?;
+        let (flags, new_keywords) = Batch::flags_of(row, &deliver.flags)?;
+        let wanted = deliver.uid.map_or(0, Uid::get).max(row.uid_next);
+        let uid = Uid::new(wanted).filter(|uid| uid.next().is_some());
+        let uid = uid.ok_or(ApplyError::UidsUsedUp)?;
+        let email = self.counters.next_email;
+        let header = RecordHeader {
+            email_id: email_id(account, email),
+            mailbox_id: mailbox.into(),
+            uid_validity: row.uid_validity,
+            uid: uid.get(),
+            flags: flags.bits(),
+            internal_date: deliver.internal_date,
+            internal_offset: deliver.internal_offset,
+            saved: now,
+            key: deliver.key,
+            mailbox: row.name.clone(),
+        };
+        let uid_validity = row.uid_validity;
+        if let Some(row) = self.row_mut(mailbox) {
+            row.keywords.extend(new_keywords.iter().cloned());
+        }
+        let pieces: Vec<&[u8]> = deliver.content.iter().map(AsRef::as_ref).collect();
+        let mut record = Vec::new();
+        push_record(&mut record, &header, &pieces);
+        let row = self.enter(&header, size);
+        let modseq = row.modseq;
+        let appended = vec![MessageState {
+            uid,
+            flags,
+            modseq,
+            size,
+        }];
+        Ok(Admitted {
+            mail: Mail {
+                mailbox,
+                uid,
+                row,
+                key: deliver.key,
+                summary: deliver.summary.clone(),
+                record: record.into(),
+            },
+            applied: Applied::Delivered {
+                mailbox: mailbox.into(),
+                uid_validity,
+                uid,
+                modseq,
+            },
+            change: Change {
+                modseq,
+                new_keywords,
+                appended,
+                ..Change::default()
+            },
+        })
+    }
+
+    /// Counts a message in, with the UID and number that its header says.
+    fn enter(&mut self, header: &RecordHeader, size: u64) -> MessageRow {
+        let flags = Flags::from(header.flags);
+        let email = number_of(header.email_id);
+        let counters = &mut self.counters;
+        counters.next_email = counters.next_email.max(email + 1);
+        counters.used_bytes += size;
+        counters.used_messages += 1;
+        let mut modseq = 1;
+        if let Some(row) = self.row_mut(header.mailbox_id.get()) {
+            row.uid_next = header.uid.saturating_add(1).max(row.uid_next);
+            row.highest_modseq += 1;
+            row.messages += 1;
+            row.unseen += u32::from(!flags.has(SystemFlag::Seen));
+            row.deleted += u32::from(flags.has(SystemFlag::Deleted));
+            row.size += size;
+            modseq = row.highest_modseq;
+        }
+        MessageRow {
+            flags,
+            modseq,
+            size,
+            email,
+            internal_date: header.internal_date,
+            internal_offset: header.internal_offset,
+            save_date: header.saved,
+        }
+    }
+
+    /// Would so many more octets be too many?
+    pub(crate) fn check_quota(&self, more: u64, quota: u64) -> Result<(), ApplyError> {
+        let used = self.counters.used_bytes.saturating_add(more);
+        if quota > 0 && used > quota {
+            Err(ApplyError::OverQuota)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Batch<'_> {
     pub(super) fn deliver(
         &mut self,
@@ -29,69 +160,54 @@ impl Batch<'_> {
         if self.is_delivered(deliver.key)? {
             return Ok(Ok(Applied::DeliveredBefore));
         }
-        let Some(id) = self.state.find(&deliver.mailbox) else {
-            return Ok(Err(ApplyError::NoSuchMailbox));
-        };
-        let size = deliver.content.iter().map(|piece| piece.len() as u64).sum();
-        if let Err(refused) = self.check_quota(size, deliver.quota) {
-            return Ok(Err(refused));
-        }
-        let Some(row) = self.row(id) else {
-            return Ok(Err(ApplyError::NoSuchMailbox));
-        };
-        let (flags, new_keywords) = match Self::flags_of(row, &deliver.flags) {
-            Ok(flags) => flags,
+        let admitted = self.state.admit(self.account, deliver, self.now);
+        let Admitted {
+            mail,
+            applied,
+            change,
+        } = match admitted {
+            Ok(admitted) => admitted,
             Err(refused) => return Ok(Err(refused)),
         };
-        let wanted = deliver.uid.map_or(0, Uid::get).max(row.uid_next);
-        let Some(uid) = Uid::new(wanted).filter(|uid| uid.next().is_some()) else {
-            return Ok(Err(ApplyError::UidsUsedUp));
-        };
-        if let Some(row) = self.row_mut(id) {
-            row.keywords.extend(new_keywords.iter().cloned());
+        if self.hub.claims_recent(mail.mailbox.into())
+            && let Some(row) = self.row_mut(mail.mailbox)
+        {
+            row.recent_from = row.uid_next;
         }
-        self.put(deliver, id, uid, flags, new_keywords, None)
+        self.store(&mail)?;
+        self.tell(mail.mailbox, change);
+        Ok(Ok(applied))
     }
 
-    /// Puts back a message that a record tells of: of the journal, or with its place in a segment.
-    /// False if the index has it or its mailbox is gone.
+    /// Puts back a message that the journal tells of. False if the index has it or its mailbox is
+    /// gone.
     pub(crate) fn restore(
         &mut self,
-        header: &RecordHeader,
-        content: Bytes,
-        location: Option<Location>,
+        mut header: RecordHeader,
+        content: &Bytes,
     ) -> Result<bool, StoreError> {
-        let id = header.mailbox_id.get();
-        let (Some(row), Some(uid)) = (self.row(id), Uid::new(header.uid)) else {
+        let mailbox = header.mailbox_id.get();
+        let (Some(row), Some(uid)) = (self.row(mailbox), Uid::new(header.uid)) else {
             return Ok(false);
         };
-        // Records of a segment are read into an index that knows no message but from them.
-        let is_known = uid.get() < row.uid_next && location.is_none();
-        let is_there = self.tables.messages.get((id, uid.get()))?.is_some();
-        if is_known || is_there || self.is_delivered(header.key)? {
+        if uid.get() < row.uid_next || self.is_delivered(header.key)? {
             return Ok(false);
         }
-        if let Some(row) = self.row_mut(id) {
-            row.uid_next = row.uid_next.max(uid.get());
-        }
-        let counters = &mut self.state.counters;
-        counters.next_email = counters.next_email.max(number_of(header.email_id));
-        self.now = header.internal_date;
         // What a keyword's bit means is not in a record.
-        let flags = system_only(header.flags.into());
-        let deliver = Deliver {
+        header.flags = system_only(header.flags.into()).bits();
+        let mut record = Vec::new();
+        push_record(&mut record, &header, &[content]);
+        let row = self.state.enter(&header, content.len() as u64);
+        let mail = Mail {
+            mailbox,
+            uid,
+            row,
             key: header.key,
-            mailbox: Target::Id(id.into()),
-            uid: None,
-            flags: FlagNames::default(),
-            internal_date: header.internal_date,
-            internal_offset: header.internal_offset,
-            summary: Arc::new(mail_message::summarize(&content)),
-            content: vec![content],
-            quota: 0,
+            summary: Arc::new(mail_message::summarize(content)),
+            record: record.into(),
         };
-        let put = self.put(&deliver, id, uid, flags, Vec::new(), location)?;
-        Ok(put.is_ok())
+        self.store(&mail)?;
+        Ok(true)
     }
 
     pub(super) fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
@@ -100,100 +216,29 @@ impl Batch<'_> {
         Ok(known.is_some())
     }
 
-    /// The message gets its row; nothing can refuse it any more.
-    fn put(
-        &mut self,
-        deliver: &Deliver,
-        id: u64,
-        uid: Uid,
-        flags: Flags,
-        new_keywords: Vec<String>,
-        location: Option<Location>,
-    ) -> Result<Result<Applied, ApplyError>, StoreError> {
-        let size = deliver.content.iter().map(|piece| piece.len() as u64).sum();
-        let known = (location, None);
-        let email = self.store_email(deliver, id, uid, flags.bits(), known)?;
-        let claimed = self.hub.claims_recent(id.into());
-        let Some(row) = self.row_mut(id) else {
-            return Ok(Err(ApplyError::NoSuchMailbox));
-        };
-        row.uid_next = uid.get().saturating_add(1).max(row.uid_next);
-        row.highest_modseq += 1;
-        if claimed {
-            row.recent_from = row.uid_next;
-        }
-        row.messages += 1;
-        row.unseen += u32::from(!flags.has(SystemFlag::Seen));
-        row.deleted += u32::from(flags.has(SystemFlag::Deleted));
-        row.size += size;
-        let (modseq, uid_validity) = (row.highest_modseq, row.uid_validity);
-        let message = MessageRow {
-            flags,
-            modseq,
-            size,
-            email,
-            internal_date: deliver.internal_date,
-            internal_offset: deliver.internal_offset,
-            save_date: self.now,
-        };
+    /// Writes the rows of a message that is counted in.
+    pub(super) fn store(&mut self, mail: &Mail) -> Result<(), StoreError> {
+        self.changed.insert(mail.mailbox);
+        let location = self.appender.append(&mail.record, mail.row.size)?;
+        self.store_email(mail.row.email, &mail.summary, location, None)?;
+        let row = mail.row.encode();
         self.tables
             .messages
-            .insert((id, uid.get()), message.encode().as_slice())?;
-        self.state.counters.used_bytes += size;
-        self.state.counters.used_messages += 1;
-        if let Some(key) = deliver.key {
-            self.remember(key)?;
+            .insert((mail.mailbox, mail.uid.get()), row.as_slice())?;
+        if let Some(key) = mail.key {
+            self.remember(key, mail.row.save_date)?;
         }
-        let appended = vec![MessageState {
-            uid,
-            flags,
-            modseq,
-            size,
-        }];
-        self.tell(
-            id,
-            Change {
-                modseq,
-                new_keywords,
-                appended,
-                ..Change::default()
-            },
-        );
-        Ok(Ok(Applied::Delivered {
-            mailbox: id.into(),
-            uid_validity,
-            uid,
-            modseq,
-        }))
+        Ok(())
     }
 
-    /// Would so many more octets be too many?
-    pub(super) fn check_quota(&self, more: u64, quota: u64) -> Result<(), ApplyError> {
-        let used = self.state.counters.used_bytes.saturating_add(more);
-        if quota > 0 && used > quota {
-            Err(ApplyError::OverQuota)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Tells the index of a content, where it is and what thread it is in. Without a place it is
-    /// appended.
+    /// Tells the index of a content, where it is, and what thread it is in if that is known.
     pub(super) fn store_email(
         &mut self,
-        deliver: &Deliver,
-        mailbox: u64,
-        uid: Uid,
-        flags: u64,
-        (location, thread): (Option<Location>, Option<u64>),
-    ) -> Result<u64, StoreError> {
-        let email = self.state.counters.next_email;
-        self.state.counters.next_email += 1;
-        let location = match location {
-            Some(location) => location,
-            None => self.append(deliver, email, mailbox, uid, flags)?,
-        };
-        let summary: &Summary = &deliver.summary;
+        email: u64,
+        summary: &Summary,
+        location: Location,
+        thread: Option<u64>,
+    ) -> Result<(), StoreError> {
         let row = EmailRow {
             location,
             references: 1,
@@ -205,42 +250,7 @@ impl Batch<'_> {
         self.tables
             .summaries
             .insert(email, encode_summary(summary).as_slice())?;
-        Ok(email)
-    }
-
-    /// Appends the record to the segment.
-    fn append(
-        &mut self,
-        deliver: &Deliver,
-        email: u64,
-        mailbox: u64,
-        uid: Uid,
-        flags: u64,
-    ) -> Result<Location, StoreError> {
-        let row = self.row(mailbox);
-        let name = row.map(|row| row.name.clone());
-        let uid_validity = row.map_or(0, |row| row.uid_validity);
-        let header = RecordHeader {
-            email_id: email_id(self.account, email),
-            mailbox_id: mailbox.into(),
-            uid_validity,
-            uid: uid.get(),
-            flags,
-            internal_date: deliver.internal_date,
-            internal_offset: deliver.internal_offset,
-            key: deliver.key,
-            mailbox: name.unwrap_or_default(),
-        };
-        let pieces: Vec<&[u8]> = deliver.content.iter().map(AsRef::as_ref).collect();
-        let content_len = pieces.iter().map(|piece| piece.len()).sum();
-        let start = self.records.len();
-        push_record(&mut self.records, &header, &pieces);
-        let record = self.records.get(start..).unwrap_or_default();
-        let location = self.appender.append(record, content_len)?;
-        if !self.keep_records {
-            self.records.clear();
-        }
-        Ok(location)
+        Ok(())
     }
 
     /// The thread of the first message id that is known, or a new one; all its ids lead there from
@@ -273,16 +283,14 @@ impl Batch<'_> {
         Ok(thread)
     }
 
-    pub(super) fn remember(&mut self, key: DeliveryKey) -> Result<(), StoreError> {
-        // What is imported is older than its key.
-        let now = self.now.max(self.began);
+    pub(super) fn remember(&mut self, key: DeliveryKey, now: i64) -> Result<(), StoreError> {
         self.tables
             .deliveries
             .insert((key.queue_id, key.index), now)?;
         self.tables
             .delivered_at
             .insert((now, key.queue_id, key.index), ())?;
-        let limit = self.now.min(self.began).saturating_sub(KEY_LIFETIME);
+        let limit = now.saturating_sub(KEY_LIFETIME);
         for _ in 0..KEYS_FORGOTTEN {
             let first = self
                 .tables

@@ -70,8 +70,7 @@ impl Batch<'_> {
         counters.next_mailbox -= 1;
         let row = new_row(counters, name.as_str(), special_use, self.now);
         counters.next_mailbox = id + 1;
-        self.state.names.insert(name.as_str().to_owned(), id);
-        self.state.mailboxes.insert(id, Arc::new(row));
+        self.state.insert(id, row);
         self.changed.insert(id);
         Ok(Applied::Created(id.into()))
     }
@@ -80,7 +79,8 @@ impl Batch<'_> {
         let id = self.state.names.get(adopt.mailbox.as_str()).copied();
         let id = id.ok_or(ApplyError::NoSuchMailbox)?;
         let last = &mut self.state.counters.uid_validity;
-        let row = self.state.mailboxes.get_mut(&id).map(Arc::make_mut);
+        let rows = Arc::make_mut(&mut self.state.mailboxes);
+        let row = rows.get_mut(&id).map(Arc::make_mut);
         let row = row.ok_or(ApplyError::NoSuchMailbox)?;
         self.changed.insert(id);
         // Nobody can have seen a message under the old value. Later mailboxes need higher ones.
@@ -114,8 +114,8 @@ impl Batch<'_> {
         if let Err(refused) = self.expunge(&all)? {
             return Ok(Err(refused));
         }
-        self.state.names.remove(name.as_str());
-        self.state.mailboxes.remove(&id);
+        Arc::make_mut(&mut self.state.names).remove(name.as_str());
+        Arc::make_mut(&mut self.state.mailboxes).remove(&id);
         self.changed.insert(id);
         self.forget_expunged(id)?;
         self.effects.push(Effect::Gone(id.into()));
@@ -157,7 +157,7 @@ impl Batch<'_> {
             return Err(ApplyError::AlreadyExists);
         }
         let mut moves = Vec::new();
-        for (old, id) in &self.state.names {
+        for (old, id) in self.state.names.iter() {
             let Ok(old_name) = old.parse::<MailboxName>() else {
                 continue;
             };
@@ -176,8 +176,9 @@ impl Batch<'_> {
             return Err(ApplyError::NoSuchMailbox);
         }
         for (id, old, new) in moves {
-            self.state.names.remove(&old);
-            self.state.names.insert(new.as_str().to_owned(), id);
+            let names = Arc::make_mut(&mut self.state.names);
+            names.remove(&old);
+            names.insert(new.as_str().to_owned(), id);
             let Some(row) = self.row_mut(id) else {
                 continue;
             };
@@ -232,10 +233,10 @@ impl Batch<'_> {
                 return Ok(Err(ApplyError::Limit));
             }
             self.tables.subscriptions.insert(name.as_str(), ())?;
-            self.state.subscriptions.insert(name.as_str().to_owned());
+            Arc::make_mut(&mut self.state.subscriptions).insert(name.as_str().to_owned());
         } else {
             self.tables.subscriptions.remove(name.as_str())?;
-            self.state.subscriptions.remove(name.as_str());
+            Arc::make_mut(&mut self.state.subscriptions).remove(name.as_str());
         }
         Ok(Ok(Applied::Done))
     }

@@ -190,7 +190,7 @@ impl Batch<'_> {
         // A move frees what it takes.
         let more = messages.iter().map(|(_, message)| message.size).sum();
         if !copy.remove
-            && let Err(refused) = self.check_quota(more, copy.quota)
+            && let Err(refused) = self.state.check_quota(more, copy.quota)
         {
             return Ok(Err(refused));
         }

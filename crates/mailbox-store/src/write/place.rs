@@ -8,8 +8,7 @@ use mail_types::SystemFlag;
 use redb::ReadableTable;
 
 use super::{Batch, mailboxes::new_row};
-use crate::operation::{Deliver, FlagNames, Target};
-use crate::record::RecordHeader;
+use crate::record::{RecordHeader, push_record};
 use crate::schema::{EmailRow, MailboxRow, SpecialUse, number_of};
 use crate::segment::Location;
 use crate::snapshot::Place;
@@ -25,20 +24,18 @@ impl Batch<'_> {
     ) -> Result<(), StoreError> {
         let old: Vec<u64> = self.state.mailboxes.keys().copied().collect();
         self.changed.extend(old);
-        self.state.mailboxes.clear();
-        self.state.names.clear();
-        for name in std::mem::take(&mut self.state.subscriptions) {
+        (self.state.mailboxes, self.state.names) = Default::default();
+        for name in self.state.subscriptions.iter() {
             self.tables.subscriptions.remove(name.as_str())?;
         }
         for (id, row) in mailboxes {
             self.changed.insert(*id);
-            self.state.names.insert(row.name.clone(), *id);
-            self.state.mailboxes.insert(*id, Arc::new(row.clone()));
+            self.state.insert(*id, row.clone());
         }
         for name in subscriptions {
             self.tables.subscriptions.insert(name.as_str(), ())?;
         }
-        self.state.subscriptions.clone_from(subscriptions);
+        self.state.subscriptions = Arc::new(subscriptions.clone());
         self.state.counters = counters;
         Ok(())
     }
@@ -48,7 +45,7 @@ impl Batch<'_> {
     pub(crate) fn place(
         &mut self,
         header: &RecordHeader,
-        content: Bytes,
+        content: &Bytes,
         location: Option<Location>,
         places: &[Place],
     ) -> Result<bool, StoreError> {
@@ -59,27 +56,23 @@ impl Batch<'_> {
         if let Some(key) = header.key
             && !self.is_delivered(Some(key))?
         {
-            self.remember(key)?;
+            self.remember(key, header.saved)?;
         }
         let Some(first) = places.first() else {
             return Ok(false);
         };
-        let deliver = Deliver {
-            key: header.key,
-            mailbox: Target::Id(first.mailbox.into()),
-            uid: None,
-            flags: FlagNames::default(),
-            internal_date: header.internal_date,
-            internal_offset: header.internal_offset,
-            summary: Arc::new(mail_message::summarize(&content)),
-            content: vec![content],
-            quota: 0,
+        let location = if let Some(location) = location {
+            location
+        } else {
+            let mut record = Vec::new();
+            push_record(&mut record, header, &[content]);
+            self.appender.append(&record, content.len() as u64)?
         };
-        let next = std::mem::replace(&mut self.state.counters.next_email, email);
-        let flags = first.row.flags.bits();
-        let known = (location, Some(first.thread).filter(|thread| *thread > 0));
-        self.store_email(&deliver, first.mailbox, first.uid, flags, known)?;
-        self.state.counters.next_email = next.max(email + 1);
+        let summary = mail_message::summarize(content);
+        let thread = Some(first.thread).filter(|thread| *thread > 0);
+        self.store_email(email, &summary, location, thread)?;
+        let counters = &mut self.state.counters;
+        counters.next_email = counters.next_email.max(email + 1);
         self.refer(email, places)?;
         for place in places {
             self.put_place(place)?;
@@ -131,8 +124,7 @@ impl Batch<'_> {
             counters.next_mailbox = id.saturating_sub(1);
             let row = new_row(counters, &name, SpecialUse::None, self.now);
             counters.next_mailbox = next.max(id.saturating_add(1));
-            self.state.names.insert(name, id);
-            self.state.mailboxes.insert(id, Arc::new(row));
+            self.state.insert(id, row);
             self.changed.insert(id);
         }
         let Some(row) = self.row_mut(id).filter(|row| row.uid_next == 1) else {

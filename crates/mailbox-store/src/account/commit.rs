@@ -1,0 +1,295 @@
+//! Changes become durable: through the journal, or in the account's own files.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+
+use super::recent::Part;
+use super::{Account, Outcome, State, Writer, load, lock};
+use crate::journal::Waiting;
+use crate::snapshot::is_told_by_record;
+use crate::write::{Batch, Finished};
+use crate::{Applied, ApplyError, Deliver, Operation, StoreError};
+
+impl Account {
+    /// Does one operation; it is durable when this returns. `now` is Unix time in seconds.
+    pub fn apply(&self, operation: Operation, now: i64) -> Outcome {
+        let mut outcomes = self.apply_all(vec![operation], now);
+        let none = || Err(Arc::new(StoreError::Engine("no outcome".to_owned())));
+        outcomes.pop().unwrap_or_else(none)
+    }
+
+    /// Does several operations, one after the other, in one transaction with whatever else waits.
+    /// Answers in their order.
+    pub fn apply_all(&self, operations: Vec<Operation>, now: i64) -> Vec<Outcome> {
+        let count = operations.len();
+        let outcomes = self.group.run(operations, |batch| {
+            let batch: Vec<&Operation> = batch.iter().collect();
+            let outcomes = self.write(&batch, now);
+            self.limit_pending();
+            outcomes
+        });
+        outcomes.unwrap_or_else(|| {
+            let lost = Arc::new(StoreError::Engine("the writer panicked".to_owned()));
+            vec![Err(lost); count]
+        })
+    }
+
+    fn write(&self, batch: &[&Operation], now: i64) -> Vec<Outcome> {
+        match self.journal_or_transact(batch, now) {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) if batch.len() == 1 || error.is_fatal() || self.has_failed() => {
+                let error = Arc::new(error);
+                vec![Err(error); batch.len()]
+            }
+            // One that cannot be done must not take the others with it.
+            Err(_) => batch
+                .iter()
+                .flat_map(|one| self.write(&[one], now))
+                .collect(),
+        }
+    }
+
+    fn journal_or_transact(
+        &self,
+        operations: &[&Operation],
+        now: i64,
+    ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        let delivers: Option<Vec<&Deliver>> = operations.iter().map(|one| deliver(one)).collect();
+        if let Some(delivers) = delivers
+            && let Some(staged) = self.stage(&delivers, now)?
+        {
+            let waiting = Waiting {
+                account: self.id,
+                records: staged.records(),
+            };
+            let marks = self.journal.append(vec![waiting]);
+            let marks = marks.map_err(|error| StoreError::shared(&error))?;
+            return Ok(staged.publish(marks.first().copied().unwrap_or_default()));
+        }
+        let _turn = lock(&self.turn);
+        let mut writer = lock(&self.writer);
+        self.transact(&mut writer, operations, now)
+    }
+
+    fn transact(
+        &self,
+        writer: &mut Writer,
+        operations: &[&Operation],
+        now: i64,
+    ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        self.or_as_before(writer, |writer| {
+            let (state, part) = self.part();
+            let txn = self.db.begin_write()?;
+            let mut batch = self.begin(&txn, &state, writer, now)?;
+            batch.take_in(&part.mails, &part.unsaved)?;
+            let mut outcomes = Vec::with_capacity(operations.len());
+            for operation in operations {
+                outcomes.push(batch.apply(operation)?);
+            }
+            let finished = batch.finish()?;
+            let untold = operations.iter().filter(|one| !is_told_by_record(one));
+            let untold = untold.count() as u64;
+            self.keeper.note(&*self.disk, &self.folder, untold)?;
+            writer.appender.sync()?;
+            self.end_transaction(txn)?;
+            let keys = operations.iter().filter_map(|one| deliver(one)?.key);
+            self.publish(finished, &part, keys);
+            self.journal.settle_to(self.id, part.journaled);
+            Ok(outcomes)
+        })
+    }
+
+    /// Does what writes to the account's files. If it fails they are as before.
+    fn or_as_before<T>(
+        &self,
+        writer: &mut Writer,
+        work: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.has_failed() {
+            return Err(StoreError::Engine("the account was closed".to_owned()));
+        }
+        let before = writer.appender.position();
+        let result = work(writer);
+        if let Err(error) = &result {
+            if matches!(error, StoreError::Engine(_)) {
+                self.failed.store(true, Ordering::Release);
+            }
+            // An account that is opened again cuts its segment where the index says.
+            if !self.has_failed() {
+                writer.appender.rewind(before)?;
+            }
+        }
+        result
+    }
+
+    /// What waits for the index, and the state that is to be in it then.
+    fn part(&self) -> (Arc<State>, Part) {
+        let recent = lock(&self.recent);
+        (self.state(), recent.part())
+    }
+
+    /// Puts into the index what waits for it, without a sync: the journal answers for it.
+    pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let (state, part) = self.part();
+        if part.is_empty() {
+            return Ok(());
+        }
+        self.or_as_before(writer, |writer| {
+            let mut txn = self.db.begin_write()?;
+            txn.set_durability(Durability::None)?;
+            let mut batch = self.begin(&txn, &state, writer, 0)?;
+            batch.take_in(&part.mails, &part.unsaved)?;
+            batch.finish()?;
+            self.end_transaction(txn)
+        })?;
+        let mut recent = lock(&self.recent);
+        self.journal.give_room(recent.drain(&part));
+        self.has_pending
+            .store(!recent.is_empty(), Ordering::Release);
+        Ok(())
+    }
+
+    /// An index that has all that was answered so far. On a full disk it lacks what waits, since
+    /// older mail can be read even then.
+    pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
+        if self.has_pending.load(Ordering::Acquire) {
+            match self.catch_up(&mut lock(&self.writer)) {
+                Err(StoreError::Full) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.db.begin_read()?)
+    }
+
+    /// Makes durable in the account's own files what only the journal has so far.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        let (file, position) = {
+            let mut writer = lock(&self.writer);
+            if self.has_failed() {
+                return Ok(());
+            }
+            self.catch_up(&mut writer)?;
+            (writer.appender.unsynced(), writer.appender.position())
+        };
+        if let Some(file) = file {
+            // Most of what is to be written, while others may write.
+            file.sync().map_err(StoreError::Fatal)?;
+        }
+        let mut writer = lock(&self.writer);
+        writer.appender.is_synced(position);
+        self.catch_up(&mut writer)?;
+        let (_, part) = self.part();
+        if !self.has_failed() && (part.lazy > 0 || position != writer.appender.position()) {
+            self.settle(&mut writer, &part)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, writer: &mut Writer, part: &Part) -> Result<(), StoreError> {
+        writer.appender.sync()?;
+        self.end_transaction(self.db.begin_write()?)?;
+        lock(&self.recent).settle(part);
+        self.journal.settle_to(self.id, part.journaled);
+        Ok(())
+    }
+
+    /// Does what the journal has and the index lacks, after a crash or a failed commit.
+    pub(super) fn replay(&self, now: i64) -> Result<(), StoreError> {
+        let entries = self.journal.entries(self.id)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut writer = lock(&self.writer);
+        let txn = self.db.begin_write()?;
+        let mut batch = self.begin(&txn, &self.state(), &mut writer, now)?;
+        let mut keys = Vec::new();
+        for (header, content) in entries {
+            keys.extend(header.key);
+            batch.restore(header, &Bytes::from(content))?;
+        }
+        let finished = batch.finish()?;
+        writer.appender.sync()?;
+        txn.commit()?;
+        self.publish(finished, &self.part().1, keys);
+        self.journal.settle(self.id);
+        Ok(())
+    }
+
+    /// If it fails, only opening the account again tells what the index has. The journal may have
+    /// what the index has not; opening puts that right too.
+    fn end_transaction(&self, txn: WriteTransaction) -> Result<(), StoreError> {
+        txn.commit().map_err(|error| {
+            self.failed.store(true, Ordering::Release);
+            error.into()
+        })
+    }
+
+    fn begin<'t>(
+        &'t self,
+        txn: &'t WriteTransaction,
+        state: &State,
+        writer: &'t mut Writer,
+        now: i64,
+    ) -> Result<Batch<'t>, StoreError> {
+        let appender = &mut writer.appender;
+        Batch::begin(txn, self.id.get(), state, appender, &self.hub, now)
+    }
+
+    /// The index has it, durably, and what waited before it.
+    fn publish(
+        &self,
+        finished: Finished,
+        part: &Part,
+        keys: impl IntoIterator<Item = crate::DeliveryKey>,
+    ) {
+        let mut recent = lock(&self.recent);
+        self.journal.give_room(recent.drain(part));
+        recent.settle(part);
+        keys.into_iter().for_each(|key| recent.note_key(key));
+        self.has_pending
+            .store(!recent.is_empty(), Ordering::Release);
+        self.set_state(finished.state);
+        for effect in finished.effects {
+            effect.tell(&self.hub);
+        }
+    }
+
+    /// Changes the index with other means than operations; nobody else writes meanwhile. Watchers
+    /// have to watch anew. What the change answers beside its outcome says whether there was one.
+    pub(crate) fn rewrite<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(T, bool), StoreError>,
+    ) -> Result<T, StoreError> {
+        let _turn = lock(&self.turn);
+        let mut writer = lock(&self.writer);
+        if self.has_failed() {
+            return Err(StoreError::Busy);
+        }
+        self.catch_up(&mut writer)?;
+        let (_, part) = self.part();
+        let txn = self.db.begin_write()?;
+        let (outcome, is_changed) = change(&txn)?;
+        if !is_changed {
+            return Ok(outcome);
+        }
+        self.keeper.note(&*self.disk, &self.folder, 1)?;
+        writer.appender.sync()?;
+        self.end_transaction(txn)?;
+        let (state, ..) = load(&self.db.begin_read()?)?;
+        let effects = Vec::new();
+        self.publish(Finished { state, effects }, &part, []);
+        self.journal.settle_to(self.id, part.journaled);
+        self.hub.drop_all();
+        Ok(outcome)
+    }
+}
+
+fn deliver<'a>(operation: &'a &Operation) -> Option<&'a Deliver> {
+    match operation {
+        Operation::Deliver(deliver) => Some(deliver),
+        _ => None,
+    }
+}

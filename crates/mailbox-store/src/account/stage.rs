@@ -1,0 +1,163 @@
+//! Mail gets its UID in memory; once the journal has it, it counts.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, MutexGuard};
+
+use bytes::Bytes;
+use redb::ReadableDatabase;
+
+use super::{Account, State, lock};
+use crate::journal::Mark;
+use crate::schema::DELIVERIES;
+use crate::write::{Admitted, Mail};
+use crate::{Applied, ApplyError, Change, Deliver, DeliveryKey, StoreError};
+
+/// Octets of one message from which on it is synced itself: the journal would write it twice.
+const JOURNAL_MAX: u64 = 256 * 1024;
+/// Octets of an account's mail for which the journal alone answers; then its own files are synced.
+const LAZY_MAX: u64 = 16 * 1024 * 1024;
+/// Octets of an account's mail that wait in memory for its index; then it gets them.
+const PENDING_MAX: usize = 1024 * 1024;
+
+/// Messages that have their places and are not durable yet. Nobody else decides anything for the
+/// account meanwhile.
+pub(crate) struct Staged<'a> {
+    account: &'a Account,
+    _turn: MutexGuard<'a, ()>,
+    state: State,
+    mails: Vec<Mail>,
+    keys: HashSet<DeliveryKey>,
+    told: Vec<(u64, Change)>,
+    outcomes: Vec<Result<Applied, ApplyError>>,
+}
+
+impl Account {
+    /// Gives messages their places; `None` if the journal may not answer for them.
+    pub(crate) fn stage(
+        &self,
+        delivers: &[&Deliver],
+        now: i64,
+    ) -> Result<Option<Staged<'_>>, StoreError> {
+        let turn = lock(&self.turn);
+        if self.has_failed() {
+            return Err(StoreError::Engine("the account was closed".to_owned()));
+        }
+        if !self.may_wait() || !delivers.iter().all(|deliver| is_journaled(deliver)) {
+            return Ok(None);
+        }
+        let mut staged = Staged {
+            account: self,
+            _turn: turn,
+            state: State::clone(&self.state()),
+            mails: Vec::with_capacity(delivers.len()),
+            keys: HashSet::new(),
+            told: Vec::with_capacity(delivers.len()),
+            outcomes: Vec::with_capacity(delivers.len()),
+        };
+        for deliver in delivers {
+            staged.deliver(deliver, now)?;
+        }
+        Ok(Some(staged))
+    }
+
+    /// Memory that is twice as full as it should be is that of an index that takes nothing.
+    fn may_wait(&self) -> bool {
+        let recent = lock(&self.recent);
+        let is_small = recent.octets() < 2 * PENDING_MAX && self.journal.fullness() < 2;
+        recent.lazy() < LAZY_MAX && is_small
+    }
+
+    /// Puts what waits into the index, if it is too much. The journal has it in any case.
+    pub(crate) fn limit_pending(&self) {
+        let octets = lock(&self.recent).octets();
+        if octets >= PENDING_MAX || (octets > 0 && self.journal.fullness() > 0) {
+            let mut writer = lock(&self.writer);
+            if let Err(error) = self.catch_up(&mut writer) {
+                tracing::warn!(account = %self.id, %error, "mail waits for its index");
+            }
+        }
+    }
+
+    fn is_in_index(&self, key: DeliveryKey) -> Result<bool, StoreError> {
+        let table = self.db.begin_read()?.open_table(DELIVERIES)?;
+        Ok(table.get((key.queue_id, key.index))?.is_some())
+    }
+}
+
+fn is_journaled(deliver: &Deliver) -> bool {
+    // A record does not tell what a keyword's bit means.
+    deliver.flags.keywords.is_empty() && deliver.size() <= JOURNAL_MAX
+}
+
+impl Staged<'_> {
+    fn deliver(&mut self, deliver: &Deliver, now: i64) -> Result<(), StoreError> {
+        if let Some(key) = deliver.key
+            && self.is_delivered(key)?
+        {
+            self.outcomes.push(Ok(Applied::DeliveredBefore));
+            return Ok(());
+        }
+        match self.state.admit(self.account.id.get(), deliver, now) {
+            Ok(Admitted {
+                mail,
+                applied,
+                change,
+            }) => {
+                self.keys.extend(mail.key);
+                self.told.push((mail.mailbox, change));
+                self.mails.push(mail);
+                self.outcomes.push(Ok(applied));
+            }
+            Err(refused) => self.outcomes.push(Err(refused)),
+        }
+        Ok(())
+    }
+
+    fn is_delivered(&self, key: DeliveryKey) -> Result<bool, StoreError> {
+        if self.keys.contains(&key) {
+            return Ok(true);
+        }
+        let known = lock(&self.account.recent).is_delivered(key);
+        known.map_or_else(|| self.account.is_in_index(key), Ok)
+    }
+
+    /// What the journal gets.
+    pub(crate) fn records(&self) -> Vec<Bytes> {
+        self.mails.iter().map(|mail| mail.record.clone()).collect()
+    }
+
+    /// The journal has it, up to `mark`.
+    pub(crate) fn publish(self, mark: Mark) -> Vec<Result<Applied, ApplyError>> {
+        if self.mails.is_empty() {
+            return self.outcomes;
+        }
+        let account = self.account;
+        let mut recent = lock(&account.recent);
+        // Meanwhile somebody may have claimed what is recent, and nothing else happened.
+        let mut state = State::clone(&account.state());
+        let touched: BTreeSet<u64> = self.mails.iter().map(|mail| mail.mailbox).collect();
+        for id in touched {
+            let (Some(new), Some(row)) = (self.state.mailboxes.get(&id), state.row_mut(id)) else {
+                continue;
+            };
+            let recent_from = row.recent_from;
+            row.clone_from(new);
+            row.recent_from = if account.hub.claims_recent(id.into()) {
+                row.uid_next
+            } else {
+                recent_from
+            };
+        }
+        state.counters = self.state.counters;
+        let octets = recent.push(self.mails, mark);
+        account.journal.take_room(octets);
+        account
+            .has_pending
+            .store(true, std::sync::atomic::Ordering::Release);
+        account.set_state(state);
+        for (mailbox, change) in self.told {
+            account.hub.tell(mailbox.into(), &Arc::new(change));
+        }
+        self.outcomes
+    }
+}
