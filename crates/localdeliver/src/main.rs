@@ -57,6 +57,8 @@ async fn run(context: Context) -> anyhow::Result<()> {
         index_cache: usize::try_from(own.index_cache.bytes())?,
         segment_size: own.segment_size.bytes(),
         journal_size: own.journal_size.bytes(),
+        reclaim_percent: own.reclaim_percent,
+        reclaim_rate: own.reclaim_rate.bytes(),
         pending: usize::try_from(own.pending_memory.bytes())?,
         open_accounts: NonZeroUsize::new(own.open_accounts).unwrap_or(NonZeroUsize::MIN),
         ..Options::default()

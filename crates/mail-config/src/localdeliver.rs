@@ -37,6 +37,12 @@ pub struct Localdeliver {
     /// together. It gets there when somebody reads the account, and at the latest when a file of the
     /// journal is full; more memory means larger and fewer transactions.
     pub pending_memory: Size,
+    /// Percent of a segment that have to be expunged mail before its space is given back: what is left
+    /// in it is copied to the last one.
+    pub reclaim_percent: u64,
+    /// How much is copied in a second to give space back, so that mail keeps the disk; 0 gives nothing
+    /// back.
+    pub reclaim_rate: Size,
     /// Searches through messages that run at once; others wait. Each reads whole mailboxes.
     pub max_searches: usize,
 }
@@ -55,6 +61,8 @@ impl Default for Localdeliver {
             segment_size: Size::from_mib(64),
             journal_size: Size::from_mib(64),
             pending_memory: Size::from_mib(64),
+            reclaim_percent: 50,
+            reclaim_rate: Size::from_mib(16),
             max_searches: 2,
         }
     }

@@ -1,5 +1,6 @@
 mod commit;
 mod recent;
+pub(crate) mod reclaim;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,8 @@ pub struct Account {
     /// What is durable; readers take a copy. Changed while `recent` is held.
     state: RwLock<Arc<State>>,
     keeper: Keeper,
+    /// Emails were removed since their space was looked at; at first nobody knows.
+    may_have_dead: AtomicBool,
     failed: AtomicBool,
 }
 
@@ -119,6 +122,7 @@ impl Account {
             has_pending: AtomicBool::new(false),
             state: RwLock::new(Arc::new(state)),
             keeper: Keeper::default(),
+            may_have_dead: AtomicBool::new(true),
             failed: AtomicBool::new(false),
         };
         account.replay(now)?;

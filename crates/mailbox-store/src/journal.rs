@@ -170,7 +170,9 @@ impl Journal {
                 offset,
                 end,
             };
-            open.add(waiting.account, place);
+            if len > 0 {
+                open.add(waiting.account, place);
+            }
             marks.push(place.mark());
             offset = end;
         }
@@ -350,6 +352,9 @@ impl Place {
 fn write_all(writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
     let records = || batch.iter().flat_map(|waiting| &waiting.records);
     let mut all = Vec::with_capacity(records().map(Bytes::len).sum());
+    if all.capacity() == 0 {
+        return Ok(());
+    }
     for record in records() {
         all.extend_from_slice(record);
     }

@@ -248,7 +248,7 @@ impl Account {
     /// Compares a message with its checksum. For those that are read in pieces; see
     /// [`Self::read_content`].
     pub fn verify_content(&self, message: &Message) -> Result<(), StoreError> {
-        self.segments.verify(message.location)
+        self.at_its_place(message, |location| self.segments.verify(location))
     }
 
     /// Octets of a message from `offset` on, at most `len`. A message read whole is compared with
@@ -259,9 +259,26 @@ impl Account {
         offset: u64,
         len: usize,
     ) -> Result<Vec<u8>, StoreError> {
-        if offset == 0 && len as u64 >= message.size {
-            return self.segments.read_checked(message.location);
+        self.at_its_place(message, |location| {
+            if offset == 0 && len as u64 >= message.size {
+                return self.segments.read_checked(location);
+            }
+            self.segments.read(location, offset, len)
+        })
+    }
+
+    /// A message may have been moved to another segment since it was looked up, and the old one is
+    /// gone then.
+    fn at_its_place<T>(
+        &self,
+        message: &Message,
+        read: impl Fn(Location) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match read(message.location) {
+            Err(StoreError::Damaged { .. }) => {}
+            result => return result,
         }
-        self.segments.read(message.location, offset, len)
+        let location = self.where_now(message)?;
+        read(location.unwrap_or(message.location))
     }
 }

@@ -21,9 +21,6 @@ pub(crate) const MESSAGES: TableDefinition<'_, (u64, u32), &[u8]> =
 pub(crate) const EMAILS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("emails");
 /// Email id → the summary, see [`encode_summary`].
 pub(crate) const SUMMARIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("summaries");
-/// Mailbox id, MODSEQ and UID of what was expunged, for QRESYNC (RFC 7162 §3.2.5).
-pub(crate) const EXPUNGED: TableDefinition<'_, (u64, u64, u32), ()> =
-    TableDefinition::new("expunged");
 /// Queue id and recipient index of what was delivered → Unix time in seconds.
 pub(crate) const DELIVERIES: TableDefinition<'_, (u64, u32), i64> =
     TableDefinition::new("deliveries");

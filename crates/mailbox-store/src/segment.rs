@@ -32,6 +32,11 @@ pub(crate) struct Location {
 }
 
 impl Location {
+    /// Octets of the record.
+    pub(crate) fn len(self) -> u64 {
+        u64::from(self.header_len) + self.content_len
+    }
+
     pub(crate) fn content_offset(self) -> u64 {
         self.offset + u64::from(self.header_len)
     }
@@ -78,6 +83,24 @@ impl Segments {
             return Err(self.damaged(at, "the content's checksum is wrong"));
         }
         Ok(content)
+    }
+
+    /// The whole record, compared with its checksums.
+    pub(crate) fn read_record(&self, at: Location) -> Result<Vec<u8>, StoreError> {
+        let len = usize::try_from(at.len()).unwrap_or(usize::MAX);
+        let mut record = vec![0; len];
+        self.read_exact(at.segment, at.offset, &mut record)?;
+        if is_whole(&record, at) {
+            Ok(record)
+        } else {
+            Err(self.damaged(at, "a checksum is wrong"))
+        }
+    }
+
+    /// Lets go of a segment that is removed.
+    pub(crate) fn forget(&self, segment: u32) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.pop(&segment);
     }
 
     /// Compares a content with its checksum without holding it in memory.
@@ -162,6 +185,21 @@ impl Segments {
         open.put(segment, file.clone());
         Ok(file)
     }
+}
+
+fn is_whole(record: &[u8], at: Location) -> bool {
+    let Some((header, content)) = record.split_at_checked(at.header_len as usize) else {
+        return false;
+    };
+    let Some((fixed, header)) = header.split_first_chunk::<FIXED>() else {
+        return false;
+    };
+    let Some(fixed) = Fixed::parse(fixed) else {
+        return false;
+    };
+    fixed.header(header).is_some()
+        && fixed.content_len == at.content_len
+        && crc32c::crc32c(content) == fixed.content_crc
 }
 
 /// Appends to the last segment. What is appended counts only once it is synced and the index knows
@@ -265,7 +303,13 @@ impl Appender {
         Ok(())
     }
 
-    fn roll(&mut self) -> Result<(), StoreError> {
+    /// Octets at which a segment is full.
+    pub(crate) fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Closes the segment and begins the next one.
+    pub(crate) fn roll(&mut self) -> Result<(), StoreError> {
         self.sync()?;
         let next = self.segment + 1;
         self.file = open_file(&*self.disk, &self.folder, next, true)?;

@@ -11,6 +11,7 @@ use lru::LruCache;
 use mail_types::AccountId;
 use tracing::warn;
 
+use crate::account::reclaim::Eagerness;
 use crate::disk::{Disk, FileSystem, guard, make_folder};
 use crate::journal::Journal;
 use crate::rebuild::{Rebuilt, rebuild_index};
@@ -35,6 +36,9 @@ const SNAPSHOT_TICK: Duration = Duration::from_secs(30);
 /// may cost.
 const SNAPSHOT_TICKS: u32 = 20;
 
+/// How often accounts that lost mail are looked at for space to be given back.
+const RECLAIM_TICK: Duration = Duration::from_secs(30);
+
 /// What the store may use.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,6 +52,12 @@ pub struct Options {
     /// Octets of mail that may be durable in the journal alone and wait in memory for their
     /// accounts' indexes, all accounts together. Somewhat more may wait for a moment.
     pub pending: usize,
+    /// Percent of a segment that have to be expunged mail before its space is given back: what is
+    /// left in it is copied.
+    pub reclaim_percent: u64,
+    /// Octets that are copied in a second to give space back, so that mail keeps its disk; 0 gives
+    /// nothing back.
+    pub reclaim_rate: u64,
     /// Accounts that are kept open though nobody uses them.
     pub open_accounts: NonZeroUsize,
     /// Where it all is: the file system, but in tests of what happens when that fails.
@@ -61,6 +71,8 @@ impl Default for Options {
             segment_size: 64 * 1024 * 1024,
             journal_size: 64 * 1024 * 1024,
             pending: 64 * 1024 * 1024,
+            reclaim_percent: 50,
+            reclaim_rate: 16 * 1024 * 1024,
             open_accounts: NonZeroUsize::MIN.saturating_add(255),
             disk: Arc::new(FileSystem),
         }
@@ -75,6 +87,8 @@ pub struct MailStore {
     emptier: Option<JoinHandle<()>>,
     /// Writes snapshots until the sender is dropped.
     keeper: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Gives space back until the sender is dropped.
+    reclaimer: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
@@ -128,10 +142,17 @@ impl MailStore {
             .name("mail-snapshots".to_owned())
             .spawn(move || kept.keep_snapshots_until(&is_stopped))
             .map_err(|error| StoreError::io("thread", error))?;
+        let (end, is_ended) = channel();
+        let reclaimed = shared.clone();
+        let reclaimer = std::thread::Builder::new()
+            .name("mail-reclaim".to_owned())
+            .spawn(move || reclaimed.reclaim_until(&is_ended))
+            .map_err(|error| StoreError::io("thread", error))?;
         Ok(Self {
             shared,
             emptier: Some(emptier),
             keeper: Some((stop, keeper)),
+            reclaimer: Some((end, reclaimer)),
         })
     }
 
@@ -270,10 +291,13 @@ impl Drop for MailStore {
         {
             warn!("the journal's thread panicked");
         }
-        if let Some((stop, keeper)) = self.keeper.take() {
+        for (stop, thread) in [self.keeper.take(), self.reclaimer.take()]
+            .into_iter()
+            .flatten()
+        {
             drop(stop);
-            if keeper.join().is_err() {
-                warn!("the thread for snapshots panicked");
+            if thread.join().is_err() {
+                warn!("a thread of the store panicked");
             }
         }
         // The next start then has nothing to do.
@@ -361,6 +385,34 @@ impl Shared {
                 warn!(account = %id, %error, "an account cannot be made durable");
             }
             keep_snapshot(&account, |_, _| true);
+        }
+    }
+
+    pub(crate) fn eagerness(&self) -> Eagerness {
+        Eagerness {
+            percent: self.options.reclaim_percent,
+            rate: self.options.reclaim_rate,
+        }
+    }
+
+    fn reclaim_until(&self, stop: &Receiver<()>) {
+        let mut pause = |time| stop.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+        while pause(RECLAIM_TICK) {
+            if self.options.reclaim_rate == 0 {
+                continue;
+            }
+            let open: Vec<AccountId> = self.lock().iter().map(|(id, _)| *id).collect();
+            for id in open {
+                // Looked up one by one, so that none is kept open for its turn.
+                let account = self.lock().peek(&id).cloned();
+                let Some(account) = account.filter(|one| one.has_dead() && !one.has_failed())
+                else {
+                    continue;
+                };
+                if let Err(error) = account.reclaim(self.eagerness(), &mut pause) {
+                    warn!(account = %id, %error, "space cannot be given back");
+                }
+            }
         }
     }
 

@@ -17,8 +17,8 @@ use crate::account::{Counters, State};
 use crate::change::Hub;
 use crate::operation::FlagNames;
 use crate::schema::{
-    self, DELIVERED_AT, DELIVERIES, EMAILS, EXPUNGED, MAILBOXES, MESSAGES, META, MailboxRow,
-    SUBSCRIPTIONS, SUMMARIES, THREADS, meta,
+    self, DELIVERED_AT, DELIVERIES, EMAILS, MAILBOXES, MESSAGES, META, MailboxRow, SUBSCRIPTIONS,
+    SUMMARIES, THREADS, meta,
 };
 use crate::segment::Appender;
 use crate::{Applied, ApplyError, Change, Operation, StoreError};
@@ -31,7 +31,6 @@ pub(crate) struct Tables<'t> {
     messages: Table<'t, (u64, u32), &'static [u8]>,
     emails: Table<'t, u64, &'static [u8]>,
     summaries: Table<'t, u64, &'static [u8]>,
-    expunged: Table<'t, (u64, u64, u32), ()>,
     deliveries: Table<'t, (u64, u32), i64>,
     delivered_at: Table<'t, (i64, u64, u32), ()>,
     threads: Table<'t, u64, u64>,
@@ -46,7 +45,6 @@ impl<'t> Tables<'t> {
             messages: txn.open_table(MESSAGES)?,
             emails: txn.open_table(EMAILS)?,
             summaries: txn.open_table(SUMMARIES)?,
-            expunged: txn.open_table(EXPUNGED)?,
             deliveries: txn.open_table(DELIVERIES)?,
             delivered_at: txn.open_table(DELIVERED_AT)?,
             threads: txn.open_table(THREADS)?,

@@ -27,10 +27,9 @@ impl Account {
         let count = operations.len();
         let outcomes = self.group.run(operations, |batch| {
             let batch: Vec<&Operation> = batch.iter().collect();
-            let outcomes = self.write(&batch, now);
-            self.limit_pending();
-            outcomes
+            self.write(&batch, now)
         });
+        self.limit_pending();
         outcomes.unwrap_or_else(|| {
             let lost = Arc::new(StoreError::Engine("the writer panicked".to_owned()));
             vec![Err(lost); count]
@@ -92,6 +91,7 @@ impl Account {
             let finished = batch.finish()?;
             let untold = operations.iter().filter(|one| !is_told_by_record(one));
             let untold = untold.count() as u64;
+            self.may_have_dead.fetch_or(untold > 0, Ordering::Relaxed);
             self.keeper.note(&*self.disk, &self.folder, untold)?;
             writer.appender.sync()?;
             self.end_transaction(txn)?;
@@ -132,16 +132,28 @@ impl Account {
     }
 
     /// Puts into the index what waits for it, without a sync: the journal answers for it.
-    pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        let (state, part) = self.part();
+    /// Returns what the index has got, and how far it has what the journal has.
+    pub(super) fn catch_up(&self, writer: &mut Writer) -> Result<Part, StoreError> {
+        let part = lock(&self.recent).part();
         if part.is_empty() {
-            return Ok(());
+            return Ok(part);
         }
+        self.catch_up_with(writer, |_| Ok(()))
+    }
+
+    /// The same with a change that no state tells of.
+    pub(super) fn catch_up_with(
+        &self,
+        writer: &mut Writer,
+        change: impl FnOnce(&mut Batch<'_>) -> Result<(), StoreError>,
+    ) -> Result<Part, StoreError> {
+        let (state, part) = self.part();
         self.or_as_before(writer, |writer| {
             let mut txn = self.db.begin_write()?;
             txn.set_durability(Durability::None)?;
             let mut batch = self.begin(&txn, &state, writer, 0)?;
             batch.take_in(&part.mails, &part.unsaved)?;
+            change(&mut batch)?;
             batch.finish()?;
             self.end_transaction(txn)
         })?;
@@ -149,7 +161,7 @@ impl Account {
         self.journal.give_room(recent.drain(&part));
         self.has_pending
             .store(!recent.is_empty(), Ordering::Release);
-        Ok(())
+        Ok(part)
     }
 
     /// An index that has all that was answered so far. On a full disk it lacks what waits, since
@@ -157,7 +169,7 @@ impl Account {
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
         if self.has_pending.load(Ordering::Acquire) {
             match self.catch_up(&mut lock(&self.writer)) {
-                Err(StoreError::Full) | Ok(()) => {}
+                Err(StoreError::Full) | Ok(_) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -166,6 +178,14 @@ impl Account {
 
     /// Makes durable in the account's own files what only the journal has so far.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        if lock(&self.recent).is_settled() {
+            return Ok(());
+        }
+        self.checkpoint_now()
+    }
+
+    /// Makes all durable that the index has.
+    pub(super) fn checkpoint_now(&self) -> Result<(), StoreError> {
         let (file, position) = {
             let mut writer = lock(&self.writer);
             if self.has_failed() {
@@ -180,12 +200,12 @@ impl Account {
         }
         let mut writer = lock(&self.writer);
         writer.appender.is_synced(position);
-        self.catch_up(&mut writer)?;
-        let (_, part) = self.part();
-        if !self.has_failed() && (part.lazy > 0 || position != writer.appender.position()) {
-            self.settle(&mut writer, &part)?;
+        // What is published from here on is in the journal alone and stays open there.
+        let part = self.catch_up(&mut writer)?;
+        if self.has_failed() {
+            return Ok(());
         }
-        Ok(())
+        self.settle(&mut writer, &part)
     }
 
     fn settle(&self, writer: &mut Writer, part: &Part) -> Result<(), StoreError> {

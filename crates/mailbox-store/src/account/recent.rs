@@ -66,6 +66,11 @@ impl Recent {
         self.mails.is_empty()
     }
 
+    /// The account's own files have all of it, durably.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lazy == 0 && self.is_empty() && self.unsaved.is_empty()
+    }
+
     pub(super) fn note_unsaved(&mut self, mailbox: u64) {
         self.unsaved.insert(mailbox);
     }

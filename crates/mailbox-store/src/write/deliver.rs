@@ -231,6 +231,23 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// A copy of the record takes the old one's place, unless the email is gone or elsewhere.
+    pub(crate) fn relocate(
+        &mut self,
+        email: u64,
+        from: Location,
+        record: &[u8],
+    ) -> Result<(), StoreError> {
+        let row = self.tables.emails.get(email)?;
+        let row = row.map(|row| EmailRow::decode(row.value())).transpose()?;
+        let Some(mut row) = row.filter(|row| row.location == from) else {
+            return Ok(());
+        };
+        row.location = self.appender.append(record, from.content_len)?;
+        self.tables.emails.insert(email, row.encode().as_slice())?;
+        Ok(())
+    }
+
     /// Tells the index of a content, where it is, and what thread it is in if that is known.
     pub(super) fn store_email(
         &mut self,

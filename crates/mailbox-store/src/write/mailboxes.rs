@@ -117,16 +117,8 @@ impl Batch<'_> {
         Arc::make_mut(&mut self.state.names).remove(name.as_str());
         Arc::make_mut(&mut self.state.mailboxes).remove(&id);
         self.changed.insert(id);
-        self.forget_expunged(id)?;
         self.effects.push(Effect::Gone(id.into()));
         Ok(Ok(Applied::Done))
-    }
-
-    fn forget_expunged(&mut self, id: u64) -> Result<(), StoreError> {
-        self.tables
-            .expunged
-            .retain_in((id, 0, 0)..=(id, u64::MAX, u32::MAX), |_, ()| false)?;
-        Ok(())
     }
 
     pub(super) fn rename(

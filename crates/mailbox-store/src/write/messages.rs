@@ -135,7 +135,6 @@ impl Batch<'_> {
         for (uid, message) in messages {
             counts.leave(message);
             self.tables.messages.remove((id, uid.get()))?;
-            self.tables.expunged.insert((id, modseq, uid.get()), ())?;
             self.release(message.email)?;
             self.state.counters.used_bytes =
                 self.state.counters.used_bytes.saturating_sub(message.size);
