@@ -113,7 +113,7 @@ async fn store(
 
 /// What a message says of itself. That of a large one takes too long for a thread on which others
 /// wait.
-pub(crate) async fn summary_of(content: Bytes) -> StoreResult<Summary> {
+async fn summary_of(content: Bytes) -> StoreResult<Summary> {
     if content.len() <= QUICKLY {
         return Ok(mail_message::summarize(&content));
     }
