@@ -17,6 +17,7 @@ Examples:
   correo account add ana@aula.test                 asks for the password
   correo alias add info@aula.test ana@aula.test    mail to info goes to ana
   correo queue list                                what waits, and why
+  correo store check --all                         is all mail on disk what was written?
   correo route info@aula.test                      where mail to an address goes"
 )]
 pub(crate) struct Cli {
@@ -47,6 +48,9 @@ pub(crate) enum Verb {
     /// Mail that waits for delivery
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// Mail on disk: check it, mend it, make its index anew
+    #[command(subcommand)]
+    Store(StoreVerb),
     /// Say how an address resolves, and why
     #[command(after_help = "Example:\n  correo route info@aula.test")]
     Route {
@@ -127,6 +131,23 @@ pub(crate) enum AccountVerb {
         /// Such as 500MiB; 0B is no limit
         size: Size,
     },
+    /// Write all mail of an account into files that other programs read
+    #[command(after_help = "Examples:
+  correo account export ana@aula.test --format maildir ./ana
+  correo account export ana@aula.test --format mbox ./ana-mbox
+
+UIDs, flags, keywords and dates are kept. A Maildir is a Maildir++ with Dovecot's files for UIDs
+and keywords; mbox files are quoted as mboxrd and have X-UID, Status and X-Keywords. Damaged
+messages are left out and named; the exit status is 1 then.")]
+    Export(Files),
+    /// Take mail of other programs into an account
+    #[command(after_help = "Examples:
+  correo account import ana@aula.test --format maildir ~ana/Maildir
+  correo account import ana@aula.test --format mbox /var/mail/ana
+
+It can be given again: a message that is imported already is not imported twice. UIDs are kept in
+mailboxes that had no message before. What cannot be imported is named; the exit status is 1 then.")]
+    Import(Files),
     /// Remove an account and all its mail
     #[command(after_help = "Example:\n  correo account remove ana@aula.test --yes")]
     Remove {
@@ -135,6 +156,69 @@ pub(crate) enum AccountVerb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// An account, and files with mail
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// local@domain, or an account's id
+    pub(crate) account: String,
+    /// What the files are
+    #[arg(long)]
+    pub(crate) format: Format,
+    /// The folder; an mbox can be a single file
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// A Maildir++, one file a message
+    Maildir,
+    /// An mbox file a mailbox
+    Mbox,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreVerb {
+    /// Read all mail of an account and say what is not as it should be
+    #[command(after_help = "Examples:
+  correo store check ana@aula.test
+  correo store check --all                         every account, and folders without one
+
+The account can be used meanwhile. The exit status is 1 if something is wrong.")]
+    Check {
+        /// local@domain, or an account's id
+        #[arg(required_unless_present = "all")]
+        account: Option<String>,
+        /// All accounts
+        #[arg(long, conflicts_with = "account")]
+        all: bool,
+    },
+    /// Mend what can be mended without loss: sums, counters, summaries, delivery keys
+    #[command(after_help = "Examples:
+  correo store repair ana@aula.test
+  correo store repair ana@aula.test --drop-damaged")]
+    Repair {
+        /// local@domain, or an account's id
+        account: String,
+        /// Take messages whose octets are damaged out of their mailboxes
+        #[arg(long)]
+        drop_damaged: bool,
+    },
+    /// Make an account's index anew from its segments, and say what they could not tell
+    #[command(after_help = "Examples:
+  correo store rebuild ana@aula.test
+  correo store rebuild ana@aula.test --ignore-index
+
+Flags, names and UIDs come from the old index if it is whole, or else from the last snapshot of
+it; the old index is kept as index.old. Mail for the account is deferred meanwhile.")]
+    Rebuild {
+        /// local@domain, or an account's id
+        account: String,
+        /// Do not look at the old index, even if it is whole
+        #[arg(long)]
+        ignore_index: bool,
     },
 }
 

@@ -5,5 +5,8 @@ pub(crate) mod alias;
 pub(crate) mod config;
 pub(crate) mod directory;
 pub(crate) mod domain;
+pub(crate) mod export;
+pub(crate) mod import;
 pub(crate) mod queue;
 pub(crate) mod route;
+pub(crate) mod store;

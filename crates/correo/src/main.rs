@@ -3,7 +3,8 @@
 //! # Description
 //!
 //! Changes and lists domains, accounts and aliases (through directoryd), controls the queue
-//! (through queued), checks the configuration, and runs the whole suite in the foreground (`up`).
+//! (through queued), checks and mends the mail store and carries mail in and out of it (through
+//! localdeliver), checks the configuration, and runs the whole suite in the foreground (`up`).
 //! It holds no state: all it does goes over the daemons' gRPC sockets.
 //!
 //! # Security
@@ -15,7 +16,8 @@
 //! # Diagnostics
 //!
 //! Exit status, as in sysexits.h: 64 for a wrong command line, 69 when a daemon is not reachable,
-//! 78 for a bad configuration, 1 for everything else that failed.
+//! 78 for a bad configuration, 1 for everything else that failed: also where a check finds something,
+//! and where messages were left out of an export or import.
 //!
 //! # Files
 //!
@@ -28,6 +30,7 @@ mod init;
 mod output;
 mod secret;
 mod suite;
+mod transfer;
 mod up;
 
 use std::io::Write;
@@ -35,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Verb};
+use cli::{AccountVerb, Cli, Verb};
 use failure::Failure;
 use output::Output;
 
@@ -81,6 +84,13 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     };
     match cli.verb {
         Verb::Domain(verb) => cmd::domain::run(verb, &config, out).await,
+        Verb::Account(AccountVerb::Export(files)) => {
+            return cmd::export::run(&files, &config, out).await;
+        }
+        Verb::Account(AccountVerb::Import(files)) => {
+            return cmd::import::run(&files, &config, out).await;
+        }
+        Verb::Store(verb) => return cmd::store::run(verb, &config, out).await,
         Verb::Account(verb) => cmd::account::run(verb, &config, out).await,
         Verb::Alias(verb) => cmd::alias::run(verb, &config, out).await,
         Verb::Queue(verb) => cmd::queue::run(verb, &config, out).await,

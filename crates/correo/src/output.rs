@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -57,6 +58,19 @@ pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A bar that shows how far something is; on a terminal alone.
+pub(crate) fn progress(out: Output, all: u64) -> ProgressBar {
+    if out.json || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let form = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+    let bar = ProgressBar::new(all);
+    if let Ok(style) = ProgressStyle::with_template(form) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// A table whose columns are as wide as they need to be.

@@ -51,6 +51,8 @@ pub(crate) async fn run(verb: AccountVerb, config: &Config, out: Output) -> Resu
                 &json!({ "changed": address, "quota_bytes": quota.bytes() }),
             )
         }
+        // These go to the mail store; see `export` and `import`.
+        AccountVerb::Export(_) | AccountVerb::Import(_) => Ok(()),
         AccountVerb::List { domain } => list(&mut admin, domain, out).await,
         AccountVerb::Remove { address, yes } => {
             remove(&mut admin, &address, yes, config, out).await
