@@ -2,6 +2,7 @@
 
 pub(crate) mod correo;
 pub(crate) mod dovecot;
+mod kernel;
 pub(crate) mod peers;
 pub(crate) mod postfix;
 

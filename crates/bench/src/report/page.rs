@@ -46,7 +46,7 @@ const METHOD: &str = "\
 - Postfix: LMTP over a Unix socket, 40 deliveries at once over cached connections,
   `in_flow_delay = 0`, no lookups, no chroot, process limits out of the way. Dovecot: mdbox (faster
   than Maildir here), login processes that serve many clients, LMTP and IMAP processes that are
-  ready and used again, `imap-hibernate`, an authentication cache. Correo: its defaults, but for
+  ready and used again, `imap-hibernate` with enough inotify instances, an authentication cache. Correo: its defaults, but for
   the limits of connections.
 - No TLS on either side. Logins are not in the times of rows about something else.
 ";

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use tempfile::TempDir;
 
 use super::dovecot::Dovecot;
+use super::kernel::KernelSetting;
 use super::postfix::Postfix;
 use super::{Side, USERS, addresses, run};
 use crate::load::Sample;
@@ -19,6 +20,7 @@ const PORTS: std::ops::Range<u16> = 31_100..32_000;
 pub(crate) struct Peers {
     postfix: Postfix,
     dovecot: Dovecot,
+    _notices: [KernelSetting; 2],
     // The last, so that both have ended when it is removed.
     _place: TempDir,
 }
@@ -29,6 +31,11 @@ impl Peers {
         use std::os::unix::fs::PermissionsExt;
         let place = tempfile::Builder::new().prefix("correo-peers-").tempdir()?;
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755))?;
+        // Each of Dovecot's idle sessions takes one; where there are no more, it does not sleep.
+        let notices = [
+            KernelSetting::at_least("fs/inotify/max_user_instances", 32_768)?,
+            KernelSetting::at_least("fs/inotify/max_user_watches", 131_072)?,
+        ];
         let port = free_ports()?;
         let dovecot = Dovecot::start(place.path(), port)?;
         let lmtp = place.path().join("dovecot/run/lmtp");
@@ -36,6 +43,7 @@ impl Peers {
         Ok(Self {
             postfix,
             dovecot,
+            _notices: notices,
             _place: place,
         })
     }
