@@ -1,6 +1,7 @@
 //! Load clients. They speak to any server, check every answer, and cost as little as they can,
 //! since they run beside the server that they measure.
 
+pub(crate) mod cli;
 pub(crate) mod idle;
 pub(crate) mod imap;
 pub(crate) mod line;

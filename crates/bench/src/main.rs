@@ -1,7 +1,7 @@
 //! `correo-bench`: measures the whole suite under load, beside Postfix and Dovecot if wanted.
 //!
 //! `cargo xtask bench` builds what it needs and runs it. Results go to `target/bench`: a table, a
-//! plot and all figures as JSON.
+//! plot and all figures as JSON. `correo-bench smtp`, `pop3` and `imap` are its load clients alone.
 
 use std::path::PathBuf;
 
@@ -26,6 +26,9 @@ mod usage;
                   cargo xtask bench --rows smtp,imap --runs 1    some groups of rows, once"
 )]
 pub(crate) struct Arguments {
+    /// A load alone, in place of the benchmark
+    #[command(subcommand)]
+    load: Option<load::cli::Load>,
     /// Measure other servers in turn with Correo
     #[arg(long)]
     vs: Option<Peer>,
@@ -57,5 +60,9 @@ pub(crate) enum Peer {
 }
 
 fn main() -> anyhow::Result<()> {
-    run::run(&Arguments::parse())
+    let mut arguments = Arguments::parse();
+    match arguments.load.take() {
+        Some(load) => load.run(),
+        None => run::run(&arguments),
+    }
 }

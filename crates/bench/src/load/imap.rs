@@ -135,8 +135,16 @@ impl<S: Read + Write> Imap<S> {
     /// Begins IDLE (RFC 2177).
     pub(crate) fn idle(&mut self) -> Result<u32> {
         let tag = self.send("IDLE")?;
-        while !self.lines.line()?.starts_with(b"+") {}
-        Ok(tag)
+        let refused = format!("a{tag} ").into_bytes();
+        loop {
+            let line = self.lines.line()?;
+            if line.starts_with(b"+") {
+                return Ok(tag);
+            }
+            if line.starts_with(&refused) {
+                bail!("the server said: {}", String::from_utf8_lossy(line));
+            }
+        }
     }
 
     /// Waits for the next EXISTS in IDLE.
