@@ -91,6 +91,11 @@ impl Talk {
                 }
                 return;
             }
+            Event::AppendNext(append) => {
+                let (_, left) = self.append.as_mut().expect("a message before");
+                assert!(*left == 0 && append.size <= 1000);
+                *left = append.size;
+            }
             Event::AppendEnd => {
                 let (tag, left) = self.append.take().expect("a message before");
                 assert_eq!(left, 0);
