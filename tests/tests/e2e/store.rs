@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use testkit::{Daemon, Dialogue, Suite};
+use testkit::{Daemon, Dialogue, Suite, wait_until};
 
 use crate::support::{User, imap};
 
@@ -63,6 +63,14 @@ pub(crate) fn filled(domain: &str) -> Result<Filled> {
     Ok(Filled { suite, ana, folder })
 }
 
+/// A daemon's sockets are there a moment after its start.
+fn wait_for_store(suite: &Suite) -> Result<()> {
+    wait_until("localdeliver answers", || {
+        let said = suite.cli(&["store", "check", "0000000000000"]).output()?;
+        Ok(said.success.then_some(()))
+    })
+}
+
 /// All that a client sees of an account.
 pub(crate) fn state(suite: &Suite, user: &User, with_modseq: bool) -> Result<Vec<String>> {
     let mut session = imap(suite, user, "INBOX")?;
@@ -106,6 +114,7 @@ fn a_lost_index_is_made_anew() -> Result<()> {
     suite.terminate(Daemon::Localdeliver)?;
     fs::remove_file(folder.join("index.redb"))?;
     suite.start(Daemon::Localdeliver)?;
+    wait_for_store(&suite)?;
     let said = suite.cli(&["store", "check", &ana.address]).output()?;
     ensure!(said.code == Some(1), "{}", said.all());
     ensure!(said.text().contains("index is missing"), "{}", said.all());
@@ -136,6 +145,7 @@ fn damage_costs_one_message_and_is_named() -> Result<()> {
     }
     fs::write(&segment, &octets)?;
     suite.start(Daemon::Localdeliver)?;
+    wait_for_store(&suite)?;
     let check = || suite.cli(&["store", "check", &ana.address]).output();
     let said = check()?;
     ensure!(said.code == Some(1), "{}", said.all());

@@ -30,7 +30,13 @@ fn facts(lines: &[String]) -> Vec<String> {
             .filter(|flag| *flag != "\\Recent")
             .collect();
         flags.sort_unstable();
-        facts.push(format!("{before}{flags:?}{}", behind.trim_end_matches(')')));
+        // Servers answer in an order of their own.
+        let date = behind.split('"').nth(1).unwrap_or_default();
+        let size = behind
+            .split_once("RFC822.SIZE ")
+            .map_or("", |(_, size)| size);
+        let size = size.split([' ', ')']).next().unwrap_or_default();
+        facts.push(format!("{before}{flags:?} {date} {size}"));
     }
     facts.sort();
     facts
