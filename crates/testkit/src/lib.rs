@@ -11,6 +11,7 @@ mod postfix;
 mod process;
 mod suite;
 mod tool;
+pub mod transcript;
 mod wait;
 
 pub use dialogue::Dialogue;

@@ -7,7 +7,7 @@ use pop3_proto::{
     AuthAnswer, AuthFailure, Event, Limits, MaildropFailure, Message, Session, Settings,
 };
 
-use crate::script::{Script, Step, unescape};
+use testkit::transcript::{Script, Step, unescape};
 
 struct Driver<'a> {
     session: Session,
@@ -46,12 +46,13 @@ pub(crate) fn run(place: &Path, script: &Script, cut: &dyn Fn(usize) -> usize) {
             }
             Step::Server(line) => driver.expect(line),
             Step::Shutdown => driver.session.handle_shutdown(),
-            Step::Closed => assert!(
+            Step::Ended(_) => assert!(
                 driver.session.is_closed(),
                 "{} is not closed",
                 driver.name()
             ),
             Step::Question { .. } => {}
+            other => panic!("{} has {other:?}", driver.name()),
         }
     }
     driver.finish();
@@ -181,7 +182,7 @@ impl Driver<'_> {
             Some(text) => (text, true),
             None => (answer, false),
         };
-        let bytes = unescape(text);
+        let bytes = unescape(text).unwrap();
         let mut at = 0;
         while at < bytes.len() {
             let piece = &bytes[at..][..(self.cut)(at).min(bytes.len() - at)];
@@ -200,8 +201,8 @@ impl Driver<'_> {
     fn auth(&mut self, asked: &str) -> AuthAnswer {
         let answer = self.answer(asked);
         match answer.split_once(' ') {
-            Some(("challenge", text)) => AuthAnswer::Challenge(unescape(text)),
-            Some(("success", text)) => AuthAnswer::Success(Some(unescape(text))),
+            Some(("challenge", text)) => AuthAnswer::Challenge(unescape(text).unwrap()),
+            Some(("success", text)) => AuthAnswer::Success(Some(unescape(text).unwrap())),
             _ => match answer.as_str() {
                 "success" => AuthAnswer::Success(None),
                 "challenge" => AuthAnswer::Challenge(Vec::new()),
