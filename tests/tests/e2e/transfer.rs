@@ -78,7 +78,7 @@ fn import(suite: &Suite, user: &User, format: &str, place: &Path) -> Result<Stri
 
 #[test]
 fn dovecot_reads_what_is_exported() -> Result<()> {
-    if !have(&["dovecot", "mutt"]) || !has_root() {
+    if !have(&["dovecot", "mutt", "script"]) || !has_root() {
         return Ok(());
     }
     let Filled { suite, ana, .. } = filled("export.test")?;
@@ -108,23 +108,19 @@ fn dovecot_reads_what_is_exported() -> Result<()> {
     let (theirs, ours) = (unsized_facts(facts(&seen)), unsized_facts(inbox));
     ensure!(theirs == ours, "{ours:#?}\n{seen:#?}");
     // mutt has to see as many messages.
-    let print = "push '<tag-pattern>~A<enter><tag-prefix><pipe-message>cat >>OUT<enter><exit>'";
     let out = folder.path().join("out");
-    let print = print.replace("OUT", &out.display().to_string());
+    let settings = format!(
+        "set pipe_split=yes wait_key=no pipe_decode=no auto_tag=yes\n\
+         push \"<tag-pattern>~A<enter><pipe-message>cat >>{}<enter><exit>\"\n",
+        out.display()
+    );
+    let rc = folder.path().join("muttrc");
+    fs::write(&rc, settings)?;
     let file = mbox.join("INBOX");
-    Tool::new("mutt")
-        .args([
-            "-n",
-            "-R",
-            "-F",
-            "/dev/null",
-            "-e",
-            &print,
-            "-e",
-            "set pipe_split",
-        ])
-        .args(["-e", "set wait_key=no", "-f"])
-        .arg(&file)
+    let line = format!("mutt -n -R -F {} -f {}", rc.display(), file.display());
+    // It wants a terminal.
+    Tool::new("script")
+        .args(["-qec", &line, "/dev/null"])
         .env("TERM", "vt100")
         .env("HOME", folder.path())
         .output()?;
