@@ -117,10 +117,14 @@ fn dovecot_reads_what_is_exported() -> Result<()> {
     let rc = folder.path().join("muttrc");
     fs::write(&rc, settings)?;
     let file = mbox.join("INBOX");
-    let line = format!("mutt -n -R -F {} -f {}", rc.display(), file.display());
-    // It wants a terminal.
-    Tool::new("script")
-        .args(["-qec", &line, "/dev/null"])
+    // It wants a terminal, and whoever has that must not hang up before it is done.
+    let line = format!(
+        "sleep 5 | script -qec 'mutt -n -R -F {} -f {}' /dev/null",
+        rc.display(),
+        file.display()
+    );
+    Tool::new("sh")
+        .args(["-c", &line])
         .env("TERM", "vt100")
         .env("HOME", folder.path())
         .output()?;
