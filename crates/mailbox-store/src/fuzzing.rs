@@ -37,6 +37,7 @@ impl Record {
             flags: 3,
             internal_date: 1_700_000_000,
             internal_offset: 60,
+            saved: 1_700_000_000,
             key: self
                 .key
                 .map(|(queue_id, index)| DeliveryKey { queue_id, index }),
