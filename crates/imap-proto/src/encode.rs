@@ -166,9 +166,9 @@ impl<'a> FetchResponse<'a> {
         Self { out, first: true }
     }
 
-    /// Goes on with a response that was begun and has items already.
-    pub fn resume(out: &'a mut Vec<u8>) -> Self {
-        Self { out, first: false }
+    /// Goes on with a response that was begun; `first` if it has no items yet.
+    pub fn resume(out: &'a mut Vec<u8>, first: bool) -> Self {
+        Self { out, first }
     }
 
     /// Writes an item's name; its value is to follow.

@@ -6,7 +6,6 @@ mod fetch;
 mod list;
 mod mailbox;
 mod search;
-mod section;
 mod select;
 mod store;
 

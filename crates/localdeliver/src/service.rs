@@ -17,7 +17,7 @@ use futures_util::Stream;
 use mail_rpc::convert::uid_set;
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::{AccountId, UidSet};
-use mailbox_store::{Account, Message};
+use mailbox_store::Account;
 use pb::failure::Kind;
 use pb::mailbox_admin_service_server::MailboxAdminService;
 use pb::mailbox_service_server::MailboxService;
@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::budget::Budget;
 use crate::convert::{failure, out_of_range, store_failed};
-use crate::search::{Candidate, Key};
+use crate::search::{self, Key};
 use crate::stores::{StoreResult, Stores, now};
 use watch::Locks;
 
@@ -104,34 +104,12 @@ fn run_search(
     within: &UidSet,
     key: &Key,
 ) -> StoreResult<pb::SearchResponse> {
-    let now = now();
-    let mut found = UidSet::new();
-    let mut highest = 0;
-    let mut trouble = None;
-    account.read_messages(mailbox, within, key.wants_summary(), |message: Message| {
-        let mut candidate = Candidate::new(account, message);
-        match key.matches(&mut candidate, now) {
-            Ok(true) => {
-                found.insert(candidate.message().uid);
-                highest = highest.max(candidate.message().modseq);
-            }
-            // A damaged message matches nothing; the others are searched all the same.
-            Ok(false) | Err(mailbox_store::StoreError::Damaged { .. }) => {}
-            Err(error) => {
-                trouble = Some(error);
-                return false;
-            }
-        }
-        true
-    })?;
-    match trouble {
-        Some(error) => Err(Arc::new(error)),
-        None => Ok(pb::SearchResponse {
-            uids: Some((&found).into()),
-            highest_modseq: highest,
-            failure: None,
-        }),
-    }
+    let found = search::run(account, mailbox, within, key, now())?;
+    Ok(pb::SearchResponse {
+        uids: Some((&found.uids).into()),
+        highest_modseq: found.highest,
+        failure: None,
+    })
 }
 
 #[tonic::async_trait]

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use crate::date::MailDate;
 use crate::encoded_words::decode_value;
-use crate::header::{HeaderFields, header_len};
+use crate::header::{HeaderField, HeaderFields, header_len};
 use crate::structure::{Part, PartKind, Structure};
 use crate::transfer::{self, TransferEncoding};
 
@@ -14,6 +14,8 @@ use crate::transfer::{self, TransferEncoding};
 #[derive(Debug)]
 pub struct Needle {
     finder: memmem::Finder<'static>,
+    /// Lies in one line if anywhere.
+    is_one_line: bool,
 }
 
 impl Needle {
@@ -21,6 +23,7 @@ impl Needle {
     pub fn new(text: &str) -> Self {
         let folded = fold(text);
         Self {
+            is_one_line: !folded.contains('\n'),
             finder: memmem::Finder::new(folded.as_bytes()).into_owned(),
         }
     }
@@ -34,15 +37,50 @@ impl Needle {
     pub fn is_in(&self, text: &str) -> bool {
         self.finder.find(fold(text).as_bytes()).is_some()
     }
+
+    /// The same for ASCII, which needs no decoding. In pieces, so that they stay in the cache.
+    fn is_in_ascii(&self, text: &[u8]) -> bool {
+        let overlap = self.finder.needle().len().saturating_sub(1);
+        let mut folded = Vec::with_capacity(text.len().min(PIECE + overlap));
+        let mut rest = text;
+        loop {
+            let len = rest.len().min(PIECE.saturating_add(overlap));
+            folded.clear();
+            folded.extend_from_slice(rest.get(..len).unwrap_or_default());
+            folded.make_ascii_lowercase();
+            if self.finder.find(&folded).is_some() {
+                return true;
+            }
+            if len == rest.len() {
+                return false;
+            }
+            rest = rest.get(PIECE..).unwrap_or_default();
+        }
+    }
+}
+
+/// Octets that are folded at a time.
+const PIECE: usize = 64 * 1024;
+
+/// True for octets that [`decode_value`] leaves as they are.
+fn is_plain(value: &[u8]) -> bool {
+    value.is_ascii() && memmem::find(value, b"=?").is_none()
 }
 
 /// Unicode lower case, character by character; a fast way for ASCII.
 fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        text.to_ascii_lowercase()
-    } else {
-        text.chars().flat_map(char::to_lowercase).collect()
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| !byte.is_ascii()) {
+        let (ascii, other) = rest.split_at(at);
+        out.push_str(ascii);
+        let mut chars = other.chars();
+        out.extend(chars.next().into_iter().flat_map(char::to_lowercase));
+        rest = chars.as_str();
     }
+    out.push_str(rest);
+    out.make_ascii_lowercase();
+    out
 }
 
 /// HEADER, FROM, SUBJECT and their like: a field of that name has the text in its decoded value.
@@ -50,7 +88,15 @@ fn fold(text: &str) -> String {
 pub fn header_contains(header: &[u8], name: &str, needle: &Needle) -> bool {
     HeaderFields::new(header)
         .filter(|field| field.is(name))
-        .any(|field| needle.is_empty() || needle.is_in(&decode_value(&field.unfolded())))
+        .any(|field| {
+            let value = field.unfolded();
+            needle.is_empty()
+                || if is_plain(&value) {
+                    needle.is_in_ascii(&value)
+                } else {
+                    needle.is_in(&decode_value(&value))
+                }
+        })
 }
 
 /// BODY: a part of type text, the header of a part or an inner message has the text.
@@ -79,10 +125,24 @@ pub fn sent_date(header: &[u8]) -> Option<MailDate> {
 }
 
 fn fields_contain(header: &[u8], needle: &Needle) -> bool {
-    HeaderFields::new(header).any(|field| {
-        let name = String::from_utf8_lossy(field.name());
-        needle.is_in(&format!("{name}: {}", decode_value(&field.unfolded())))
-    })
+    // Fields that need no decoding are looked through together, each in a line.
+    let mut plain = Vec::with_capacity(header.len() + 64);
+    let in_others = HeaderFields::new(header).any(|field| {
+        if needle.is_one_line && is_plain(field.raw()) {
+            plain.extend_from_slice(field.name());
+            plain.extend_from_slice(b": ");
+            plain.extend_from_slice(&field.unfolded());
+            plain.push(b'\n');
+            return false;
+        }
+        field_contains(&field, needle)
+    });
+    in_others || needle.is_in_ascii(&plain)
+}
+
+fn field_contains(field: &HeaderField<'_>, needle: &Needle) -> bool {
+    let name = String::from_utf8_lossy(field.name());
+    needle.is_in(&format!("{name}: {}", decode_value(&field.unfolded())))
 }
 
 fn is_text(part: &Part<'_>) -> bool {
@@ -106,13 +166,26 @@ fn part_contains(message: &[u8], part: &Part<'_>, needle: &Needle) -> bool {
     let charset = charset
         .and_then(Encoding::for_label)
         .unwrap_or(encoding_rs::UTF_8);
+    let body = message.get(part.body.clone()).unwrap_or_default();
+    if encoding == TransferEncoding::Identity && charset.is_ascii_compatible() && body.is_ascii() {
+        return needle.is_in_ascii(body);
+    }
+    decoded_contains(body, encoding, charset, needle)
+}
+
+/// What a body says when transfer encoding and charset are taken off.
+fn decoded_contains(
+    body: &[u8],
+    encoding: TransferEncoding,
+    charset: &'static Encoding,
+    needle: &Needle,
+) -> bool {
     let mut window = Window {
         decoder: charset.new_decoder_without_bom_handling(),
         text: String::new(),
         folded: String::new(),
         found: false,
     };
-    let body = message.get(part.body.clone()).unwrap_or_default();
     transfer::decode(body, encoding, &mut |piece| {
         window.push(piece, false, needle)
     });
@@ -159,6 +232,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MESSAGE: &[u8] = b"Subject: =?iso-8859-1?Q?Caf=E9?= und\r\n =?utf-8?B?w5xiZXI=?=\r\n\
         Date: Fri, 21 Nov 1997 23:55:06 -0600\r\nX-Empty:\r\n\
@@ -217,6 +291,47 @@ mod tests {
     fn sent_dates() {
         assert_eq!(sent_date(MESSAGE).unwrap().day(), 10_186);
         assert_eq!(sent_date(b"Date: never\r\n"), None);
+    }
+
+    /// The fast ways find what the plain ones find.
+    fn plain_fields(header: &[u8], needle: &Needle) -> bool {
+        HeaderFields::new(header).any(|field| field_contains(&field, needle))
+    }
+
+    proptest! {
+        #[test]
+        fn fast_fields_as_plain_ones(
+            header in "([aB=? :\\-]{0,4}:? ?(=[?]utf-8[?]q[?]=c3=84[?]=|[aB\u{e4}\u{212a}k ]{0,6})(\r\n| \n|\r\n a|\n)){0,6}",
+            needle in "[aAbB:k\u{c4}=? \n]{0,4}",
+        ) {
+            let needle = Needle::new(&needle);
+            let header = header.as_bytes();
+            prop_assert_eq!(fields_contain(header, &needle), plain_fields(header, &needle));
+            for name in ["a", "B", "aB"] {
+                let plain = HeaderFields::new(header).filter(|field| field.is(name)).any(|field| {
+                    needle.is_empty() || needle.is_in(&decode_value(&field.unfolded()))
+                });
+                prop_assert_eq!(header_contains(header, name, &needle), plain);
+            }
+        }
+
+        #[test]
+        fn fast_bodies_as_plain_ones(
+            filler in 0..3_usize,
+            text in "[aAbBkK\u{212a}\u{e4}\r\n]{0,40}",
+            needle in "[aAbBkK\u{212a}\u{c4}\n]{1,5}",
+            charset in "(utf-8|us-ascii|iso-8859-1|utf-16le|iso-2022-jp|windows-1252|none)",
+        ) {
+            let mut body = vec![b'x'; filler * (PIECE - 20)];
+            body.extend_from_slice(text.as_bytes());
+            let needle = Needle::new(&needle);
+            let mut message =
+                format!("Content-Type: text/plain; charset={charset}\r\n\r\n").into_bytes();
+            message.extend_from_slice(&body);
+            let charset = Encoding::for_label(charset.as_bytes()).unwrap_or(encoding_rs::UTF_8);
+            let plain = decoded_contains(&body, TransferEncoding::Identity, charset, &needle);
+            prop_assert_eq!(body_contains(&message, &needle), plain);
+        }
     }
 
     /// Each of these grows a different way; a quadratic one would not end.

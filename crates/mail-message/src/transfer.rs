@@ -106,19 +106,23 @@ fn decode_quoted_printable(body: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) {
 }
 
 pub(crate) fn push_quoted_printable(out: &mut Vec<u8>, mut text: &[u8]) {
-    while let Some((byte, rest)) = text.split_first() {
-        text = rest;
-        let decoded = match (byte, rest) {
-            (b'=', [high, low, ..]) => hex(*high).zip(hex(*low)),
+    while let Some((plain, rest)) =
+        memchr::memchr(b'=', text).and_then(|at| text.split_at_checked(at))
+    {
+        out.extend_from_slice(plain);
+        let decoded = match rest {
+            [_, high, low, ..] => hex(*high).zip(hex(*low)),
             _ => None,
         };
         if let Some((high, low)) = decoded {
             out.push(high << 4 | low);
-            text = rest.get(2..).unwrap_or_default();
+            text = rest.get(3..).unwrap_or_default();
         } else {
-            out.push(*byte);
+            out.push(b'=');
+            text = rest.get(1..).unwrap_or_default();
         }
     }
+    out.extend_from_slice(text);
 }
 
 fn hex(byte: u8) -> Option<u8> {

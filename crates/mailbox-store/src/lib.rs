@@ -57,6 +57,6 @@ pub use operation::{
     Adopt, Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Expunge, FlagChange, FlagMode,
     FlagNames, Operation, Target,
 };
-pub use read::{MailboxInfo, MailboxStatus, Message, Usage};
+pub use read::{MailboxInfo, MailboxStatus, Message, Rendered, Usage};
 pub use schema::SpecialUse;
 pub use store::{MailStore, Options};

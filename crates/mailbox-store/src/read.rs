@@ -1,12 +1,12 @@
 //! Reading: each read sees one committed state and waits for no writer.
 
 use mail_types::{EmailId, Flags, MailboxId, Uid, UidSet};
-use redb::ReadableDatabase;
+use redb::{AccessGuard, ReadOnlyTable, ReadableDatabase};
 
 use crate::account::Account;
 use crate::schema::{
-    EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, SUMMARIES, SpecialUse, SummaryRow,
-    decode_summary, email_id,
+    EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, SUMMARIES, SpecialUse, decode_summary,
+    email_id,
 };
 use crate::segment::Location;
 use crate::{MessageState, Snapshot, StoreError, Target};
@@ -92,6 +92,66 @@ pub struct Message {
     /// Common header fields.
     pub common_fields: Vec<u8>,
     location: Location,
+}
+
+/// Octets that are read at a time where messages lie behind each other.
+const RUN: u64 = 1024 * 1024;
+/// So many octets between two messages are read too, rather than to read twice.
+const MAX_GAP: u64 = 16 * 1024;
+/// So many rows are stepped over rather than looked up anew.
+const MAX_SKIP: u64 = 8;
+
+/// A summary as it lies in the index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rendered<'a> {
+    /// ENVELOPE as IMAP sends it.
+    pub envelope: &'a [u8],
+    /// BODYSTRUCTURE.
+    pub body_structure: &'a [u8],
+    /// BODY.
+    pub body: &'a [u8],
+    /// `mail_message::PartIndex` in its stored form.
+    pub parts: &'a [u8],
+    /// Common header fields; empty where there are too many to keep.
+    pub common_fields: &'a [u8],
+}
+
+/// Rows by ascending keys: messages of a mailbox mostly came in the order of their emails, so that
+/// the next row is the next one of the table, and no way down the tree is needed.
+struct Ahead {
+    table: ReadOnlyTable<u64, &'static [u8]>,
+    rows: Option<redb::Range<'static, u64, &'static [u8]>>,
+    last: u64,
+}
+
+impl Ahead {
+    fn new(table: ReadOnlyTable<u64, &'static [u8]>) -> Self {
+        Self {
+            table,
+            rows: None,
+            last: 0,
+        }
+    }
+
+    fn get(&mut self, key: u64) -> Result<Option<AccessGuard<'static, &'static [u8]>>, StoreError> {
+        if key <= self.last || key - self.last > MAX_SKIP {
+            self.rows = None;
+        }
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            None => self.rows.insert(self.table.range(key..)?),
+        };
+        for row in rows {
+            let (found, value) = row?;
+            self.last = found.value();
+            if self.last >= key {
+                return Ok((self.last == key).then_some(value));
+            }
+        }
+        // Behind the last row: the next one is looked up.
+        self.last = u64::MAX;
+        Ok(None)
+    }
 }
 
 impl Account {
@@ -189,10 +249,29 @@ impl Account {
         with_summary: bool,
         mut each: impl FnMut(Message) -> bool,
     ) -> Result<(), StoreError> {
+        self.scan_messages(mailbox, uids, with_summary, |mut message, rendered| {
+            message.envelope = rendered.envelope.to_vec();
+            message.body_structure = rendered.body_structure.to_vec();
+            message.body = rendered.body.to_vec();
+            message.parts = rendered.parts.to_vec();
+            message.common_fields = rendered.common_fields.to_vec();
+            each(message)
+        })
+    }
+
+    /// The same without copying what the summary holds: it is lent, and the message's own fields
+    /// for it are empty.
+    pub fn scan_messages(
+        &self,
+        mailbox: MailboxId,
+        uids: &UidSet,
+        with_summary: bool,
+        mut each: impl FnMut(Message, Rendered<'_>) -> bool,
+    ) -> Result<(), StoreError> {
         let txn = self.read()?;
         let messages = txn.open_table(MESSAGES)?;
-        let emails = txn.open_table(EMAILS)?;
-        let summaries = txn.open_table(SUMMARIES)?;
+        let mut emails = Ahead::new(txn.open_table(EMAILS)?);
+        let mut summaries = Ahead::new(txn.open_table(SUMMARIES)?);
         let mailbox = mailbox.get();
         for (low, high) in uids.ranges() {
             for entry in messages.range((mailbox, low.get())..=(mailbox, high.get()))? {
@@ -201,15 +280,17 @@ impl Account {
                 let lost = || StoreError::Engine(format!("email {} is not there", row.email));
                 let email = emails.get(row.email)?.ok_or_else(lost)?;
                 let email = EmailRow::decode(email.value())?;
-                let summary = if with_summary {
-                    decode_summary(summaries.get(row.email)?.ok_or_else(lost)?.value())?
-                } else {
-                    SummaryRow::default()
-                };
                 let Some(uid) = Uid::new(key.value().1) else {
                     continue;
                 };
-                if !each(self.message(uid, &row, &email, summary)) {
+                let message = self.message(uid, &row, &email);
+                let goes_on = if with_summary {
+                    let summary = summaries.get(row.email)?.ok_or_else(lost)?;
+                    each(message, decode_summary(summary.value())?)
+                } else {
+                    each(message, Rendered::default())
+                };
+                if !goes_on {
                     return Ok(());
                 }
             }
@@ -217,13 +298,7 @@ impl Account {
         Ok(())
     }
 
-    fn message(
-        &self,
-        uid: Uid,
-        row: &MessageRow,
-        email: &EmailRow,
-        summary: SummaryRow,
-    ) -> Message {
+    fn message(&self, uid: Uid, row: &MessageRow, email: &EmailRow) -> Message {
         Message {
             uid,
             flags: row.flags,
@@ -236,13 +311,72 @@ impl Account {
             save_date: row.save_date,
             sent_day: email.sent_day,
             header_len: email.header_len,
-            envelope: summary.envelope,
-            body_structure: summary.body_structure,
-            body: summary.body,
-            parts: summary.parts,
-            common_fields: summary.common_fields,
+            envelope: Vec::new(),
+            body_structure: Vec::new(),
+            body: Vec::new(),
+            parts: Vec::new(),
+            common_fields: Vec::new(),
             location: email.location,
         }
+    }
+
+    /// Reads whole messages, neighbours with one call, and gives each one's octets or why there
+    /// are none, until `each` says false. `buffer` is kept from call to call; it holds at most
+    /// 1 MiB, or one message.
+    pub fn read_contents(
+        &self,
+        messages: &[Message],
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(usize, Result<&[u8], StoreError>) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut at = 0;
+        while let Some(first) = messages.get(at) {
+            let start = first.location.offset;
+            let mut end = first.location.end();
+            let mut count = 1;
+            for next in messages.get(at + 1..).unwrap_or_default() {
+                let next = next.location;
+                if next.segment != first.location.segment
+                    || next.offset < end
+                    || next.offset - end > MAX_GAP
+                    || next.end() - start > RUN
+                {
+                    break;
+                }
+                end = next.end();
+                count += 1;
+            }
+            let run = messages.get(at..at + count).unwrap_or_default();
+            let read = self
+                .segments
+                .read_run(first.location.segment, start, end - start, buffer);
+            match read {
+                Ok(octets) => {
+                    for (place, message) in run.iter().enumerate() {
+                        let content = self.segments.checked(message.location, start, octets);
+                        if !each(at + place, content) {
+                            return Ok(());
+                        }
+                    }
+                }
+                // One of them is damaged; which one shows when they are read one by one.
+                Err(StoreError::Damaged { .. }) => {
+                    for (place, message) in run.iter().enumerate() {
+                        let content = self.segments.read_checked(message.location);
+                        let goes_on = match content {
+                            Ok(content) => each(at + place, Ok(&content)),
+                            Err(error) => each(at + place, Err(error)),
+                        };
+                        if !goes_on {
+                            return Ok(());
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            at += count;
+        }
+        Ok(())
     }
 
     /// Compares a message with its checksum. For those that are read in pieces; see

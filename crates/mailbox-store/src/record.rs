@@ -84,7 +84,7 @@ impl RecordHeader {
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -99,11 +99,15 @@ impl Reader<'_> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(crate) fn bytes(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn slice(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()? as usize;
         let (head, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
-        Some(head.to_vec())
+        Some(head)
+    }
+
+    pub(crate) fn bytes(&mut self) -> Option<Vec<u8>> {
+        self.slice().map(<[u8]>::to_vec)
     }
 }
 

@@ -4,6 +4,7 @@ use mail_types::{AccountId, EmailId, Flags, MailboxId};
 use redb::TableDefinition;
 
 use crate::StoreError;
+use crate::read::Rendered;
 use crate::record::Reader;
 use crate::segment::Location;
 
@@ -293,16 +294,6 @@ impl EmailRow {
     }
 }
 
-/// The rendered parts of a summary.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct SummaryRow {
-    pub(crate) envelope: Vec<u8>,
-    pub(crate) body_structure: Vec<u8>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) parts: Vec<u8>,
-    pub(crate) common_fields: Vec<u8>,
-}
-
 pub(crate) fn encode_summary(summary: &mail_message::Summary) -> Vec<u8> {
     let pieces = [
         &summary.envelope,
@@ -318,10 +309,10 @@ pub(crate) fn encode_summary(summary: &mail_message::Summary) -> Vec<u8> {
     out
 }
 
-pub(crate) fn decode_summary(bytes: &[u8]) -> Result<SummaryRow, StoreError> {
+pub(crate) fn decode_summary(bytes: &[u8]) -> Result<Rendered<'_>, StoreError> {
     let mut reader = Reader(bytes);
-    let mut piece = || reader.bytes().ok_or_else(|| damaged("summary"));
-    Ok(SummaryRow {
+    let mut piece = || reader.slice().ok_or_else(|| damaged("summary"));
+    Ok(Rendered {
         envelope: piece()?,
         body_structure: piece()?,
         body: piece()?,

@@ -40,6 +40,11 @@ impl Location {
     pub(crate) fn content_offset(self) -> u64 {
         self.offset + u64::from(self.header_len)
     }
+
+    /// The first octet behind the record.
+    pub(crate) fn end(self) -> u64 {
+        self.content_offset() + self.content_len
+    }
 }
 
 /// Reads records of all segments.
@@ -77,9 +82,51 @@ impl Segments {
 
     /// The whole content, compared with its checksum.
     pub(crate) fn read_checked(&self, at: Location) -> Result<Vec<u8>, StoreError> {
-        let (fixed, _) = self.read_header(at.segment, at.offset)?;
-        let content = self.read(at, 0, usize::MAX)?;
-        if crc32c::crc32c(&content) != fixed.content_crc || fixed.content_len != at.content_len {
+        let mut record = Vec::new();
+        let content = {
+            let octets = self.read_run(at.segment, at.offset, at.end() - at.offset, &mut record)?;
+            self.checked(at, at.offset, octets)?.len()
+        };
+        record.drain(..record.len() - content);
+        Ok(record)
+    }
+
+    /// Octets of a segment, for [`Self::checked`]; they lie in `buffer`, which only grows.
+    pub(crate) fn read_run<'a>(
+        &self,
+        segment: u32,
+        offset: u64,
+        len: u64,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], StoreError> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let octets = buffer.get_mut(..len).unwrap_or_default();
+        self.read_exact(segment, offset, octets)?;
+        Ok(octets)
+    }
+
+    /// A message's content in octets of its segment that begin at `start`, compared with its
+    /// checksum.
+    pub(crate) fn checked<'a>(
+        &self,
+        at: Location,
+        start: u64,
+        octets: &'a [u8],
+    ) -> Result<&'a [u8], StoreError> {
+        let place = |offset: u64| usize::try_from(offset.saturating_sub(start));
+        let range = place(at.offset).ok().zip(place(at.end()).ok());
+        let record = range.and_then(|(from, to)| octets.get(from..to));
+        let lost = || self.damaged(at, "there is no record");
+        let (fixed, rest) = record
+            .and_then(<[u8]>::split_first_chunk::<FIXED>)
+            .ok_or_else(lost)?;
+        let fixed = Fixed::parse(fixed).ok_or_else(lost)?;
+        let content = rest.get(fixed.header_len..).ok_or_else(lost)?;
+        // A wrong length in the fixed part leaves another content, which has another checksum.
+        if crc32c::crc32c(content) != fixed.content_crc || fixed.content_len != at.content_len {
             return Err(self.damaged(at, "the content's checksum is wrong"));
         }
         Ok(content)

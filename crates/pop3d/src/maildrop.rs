@@ -113,7 +113,7 @@ impl Reader {
                     }
                     return Ok(Some(content.data));
                 }
-                Some(Ok(Item::Summary(_))) => {}
+                Some(Ok(Item::Summary(_) | Item::Packed(_))) => {}
                 Some(Ok(Item::Done(done))) => {
                     return Err(Status::not_found(format!("it is not there: {done:?}")));
                 }

@@ -1,20 +1,24 @@
-//! FETCH (RFC 3501 §6.4.5). What the view knows needs no round trip; summaries come in one stream;
-//! whole messages in one stream with flow control; other sections message by message.
+//! FETCH (RFC 3501 §6.4.5). What the view knows needs no round trip; all else comes in one stream,
+//! many messages in one answer, but for large sections, which are fetched by themselves.
+
+mod plan;
+mod section;
 
 use std::io;
 
 use daemon_kit::NetStream;
 use imap_proto::encode::{self, FetchResponse};
-use imap_proto::{Code, DateTime, FetchItem, SequenceSet, Tag};
-use mail_message::PartIndex;
+use imap_proto::{Code, FetchItem, SequenceSet, Tag};
 use mail_rpc::mailbox::Fetched;
+use mail_rpc::packed::{Unpacker, Value};
 use mail_rpc::pb::mailbox::v1 as pb;
-use mail_types::{EmailId, MailboxId, SystemFlag};
+use mail_types::SystemFlag;
 use pb::fetch_response::Item;
 use tonic::Status;
 use tracing::warn;
 
-use super::section::Wanted;
+use self::plan::{Asked, Plan};
+use self::section::Wanted;
 use super::store::no_such_message;
 use crate::Shared;
 use crate::answer::{No, check};
@@ -26,44 +30,6 @@ use crate::view::View;
 const OUTPUT: usize = 64 * 1024;
 /// More octets of one header than this are not looked through for fields.
 const MAX_HEADER: u64 = 4 * 1024 * 1024;
-
-/// What has to be had from the store.
-struct Plan {
-    items: Vec<FetchItem>,
-    wanted: Vec<Wanted>,
-    summary: bool,
-}
-
-impl Plan {
-    fn new(items: Vec<FetchItem>) -> Self {
-        let wanted: Vec<Wanted> = items.iter().filter_map(Wanted::of).collect();
-        let from_summary = |item: &FetchItem| {
-            matches!(
-                item,
-                FetchItem::Body
-                    | FetchItem::BodyStructure
-                    | FetchItem::EmailId
-                    | FetchItem::Envelope
-                    | FetchItem::InternalDate
-                    | FetchItem::ThreadId
-            )
-        };
-        let summary = items.iter().any(from_summary) || wanted.iter().any(|w| !w.is_whole());
-        Self {
-            items,
-            wanted,
-            summary,
-        }
-    }
-
-    /// One section, the message itself: its octets can come in one stream for all messages.
-    fn whole(&self) -> Option<&Wanted> {
-        match self.wanted.as_slice() {
-            [only] if only.is_whole() => Some(only),
-            _ => None,
-        }
-    }
-}
 
 /// What ends a FETCH early.
 enum Stop {
@@ -131,7 +97,7 @@ impl Conversation {
                 items.push(FetchItem::Flags);
             }
         }
-        let plan = Plan::new(items);
+        let plan = Plan::new(&items);
         let result = match &self.view {
             Some(view) if !places.is_empty() => {
                 let out = &mut self.out;
@@ -198,7 +164,12 @@ impl Conversation {
         };
         match self.shared.mailboxes.clone().store(request).await {
             Ok(answer) => {
-                view.learn(&answer.into_inner().messages);
+                let answer = answer.into_inner();
+                if let Err(no) = check(answer.failure) {
+                    warn!(reason = no.text, "cannot set \\Seen");
+                    return false;
+                }
+                view.learn(&answer.messages);
                 true
             }
             Err(status) => {
@@ -212,32 +183,20 @@ impl Conversation {
 
 impl Work<'_> {
     async fn run(&mut self, places: &[usize]) -> Result<(), Stop> {
-        if self.plan.wanted.is_empty() && !self.plan.summary {
-            return self.local(places).await;
-        }
-        match self.plan.whole() {
-            Some(wanted) => self.whole(places, wanted).await,
-            None if self.plan.summary => self.summaries(places).await,
-            None => self.each_whole(places).await,
+        if self.plan.pieces.is_empty() {
+            self.local(places).await
+        } else {
+            self.asked(places).await
         }
     }
 
     async fn local(&mut self, places: &[usize]) -> Result<(), Stop> {
         for place in places {
-            let mut response = FetchResponse::begin(self.out, number(*place));
-            push_local(&mut response, self.view, *place, &self.plan.items);
-            response.end();
+            plan::begin(self.out, self.view, *place, &self.plan.local).end();
             self.answered += 1;
-            self.relieve().await?;
-        }
-        Ok(())
-    }
-
-    /// Sends what waits, if it is much.
-    async fn relieve(&mut self) -> Result<(), Stop> {
-        if self.out.len() >= OUTPUT {
-            self.flushed = true;
-            flush(self.out, self.stream).await?;
+            if self.out.len() >= OUTPUT {
+                flush(self.out, self.stream).await?;
+            }
         }
         Ok(())
     }
@@ -247,51 +206,84 @@ impl Work<'_> {
             account_id: self.view.account,
             mailbox_id: self.view.mailbox_id,
             uids: Some(self.view.uid_set(places)),
-            summary: self.plan.summary,
             ..pb::FetchRequest::default()
         }
     }
 
-    /// Items of summaries, and sections that they lead to.
-    async fn summaries(&mut self, places: &[usize]) -> Result<(), Stop> {
-        let mut fetched = self.shared.fetcher.fetch(self.request(places), 0).await?;
+    /// What the store knows comes for many messages in one answer, in the order of their UIDs.
+    async fn asked(&mut self, places: &[usize]) -> Result<(), Stop> {
+        let request = pb::FetchRequest {
+            pieces: self.plan.pieces.clone(),
+            ..self.request(places)
+        };
+        let entries = places
+            .iter()
+            .filter_map(|place| self.view.messages.get(*place));
+        let bytes = entries.map(|entry| self.plan.content(entry.size)).sum();
+        let mut fetched = self.shared.fetcher.fetch(request, bytes).await?;
+        let mut next = places.iter().copied();
         while let Some(item) = fetched.next().await {
             match item? {
-                Item::Summary(summary) => {
-                    // Messages that the client does not know of yet are not among its numbers.
-                    let Some(place) = self.view.find(summary.uid) else {
-                        continue;
-                    };
-                    self.message(place, Some(&summary)).await?;
-                    self.relieve().await?;
-                }
-                Item::Content(_) => {}
-                Item::Done(done) => return Self::done(done),
+                Item::Packed(packed) => self.packed(&packed.data, &mut next).await?,
+                Item::Summary(_) | Item::Content(_) => {}
+                // Gone and damaged messages are those that were not answered.
+                Item::Done(done) => return check(done.failure).map_err(Stop::No),
             }
         }
         Err(Status::unavailable("the mailbox stream broke").into())
     }
 
-    /// The message itself under several names, and nothing else that needs a summary.
-    async fn each_whole(&mut self, places: &[usize]) -> Result<(), Stop> {
-        for place in places {
-            self.message(*place, None).await?;
-            self.relieve().await?;
+    async fn packed(
+        &mut self,
+        data: &[u8],
+        next: &mut impl Iterator<Item = usize>,
+    ) -> Result<(), Stop> {
+        let mut unpacker = Unpacker::new(data);
+        let mut values = Vec::new();
+        let pieces = self.plan.pieces.len();
+        while let Some(uid) = unpacker.next(pieces, &mut values).map_err(Status::from)? {
+            let messages = &self.view.messages;
+            // Messages that the client does not know of yet are not among its numbers.
+            let is_it = |place: &usize| messages.get(*place).is_some_and(|entry| entry.uid >= uid);
+            let place = next.find(is_it);
+            let Some(place) =
+                place.filter(|place| messages.get(*place).is_some_and(|e| e.uid == uid))
+            else {
+                return Err(Status::internal("a message came that was not asked for").into());
+            };
+            self.message(place, &values).await?;
+            if self.out.len() >= OUTPUT {
+                flush(self.out, self.stream).await?;
+            }
         }
         Ok(())
     }
 
-    /// Gone and damaged messages are those that were not answered.
-    fn done(done: pb::FetchDone) -> Result<(), Stop> {
-        check(done.failure).map_err(Stop::No)
-    }
-
-    /// One message with its sections. One that cannot be read is left out, as long as nothing of it
-    /// is sent; the others are answered all the same.
-    async fn message(&mut self, place: usize, summary: Option<&pb::Summary>) -> Result<(), Stop> {
+    /// One message. One that cannot be read is left out, as long as nothing of it is sent; the
+    /// others are answered all the same.
+    async fn message(&mut self, place: usize, values: &[Value<'_>]) -> Result<(), Stop> {
         let begin = self.out.len();
+        let mut response = plan::begin(self.out, self.view, place, &self.plan.local);
+        let mut steps = self.plan.asked.iter().zip(values);
+        for (asked, value) in steps.by_ref() {
+            if !plan::push(&mut response, asked, *value) {
+                break;
+            }
+        }
+        let large = self
+            .plan
+            .asked
+            .iter()
+            .zip(values)
+            .any(|(_, value)| matches!(value, Value::Elsewhere { .. }));
+        if !large {
+            response.end();
+            self.answered += 1;
+            return Ok(());
+        }
+        self.out.truncate(begin);
         self.flushed = false;
-        match self.write_message(place, summary).await {
+        match Box::pin(self.large_message(place, values)).await {
             Ok(()) => self.answered += 1,
             Err(stop) if self.flushed => return Err(half_written(stop)),
             Err(_) => self.out.truncate(begin),
@@ -299,31 +291,18 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn write_message(
-        &mut self,
-        place: usize,
-        summary: Option<&pb::Summary>,
-    ) -> Result<(), Stop> {
-        let mut response = FetchResponse::begin(self.out, number(place));
-        push_local(&mut response, self.view, place, &self.plan.items);
-        if let Some(summary) = summary {
-            push_summary(&mut response, summary, &self.plan.items);
-        }
-        if self.plan.wanted.is_empty() {
-            response.end();
-            return Ok(());
-        }
-        let mut first = response.is_empty();
-        let stored = summary.map_or(&b""[..], |summary| &summary.parts);
-        let parts = PartIndex::parse(stored).unwrap_or_else(|_| PartIndex::of_message(b""));
-        for wanted in &self.plan.wanted {
-            if !first {
-                self.out.push(b' ');
+    /// One with sections that are fetched by themselves, and sent as they come.
+    async fn large_message(&mut self, place: usize, values: &[Value<'_>]) -> Result<(), Stop> {
+        let mut is_empty = plan::begin(self.out, self.view, place, &self.plan.local).is_empty();
+        for (asked, value) in self.plan.asked.iter().zip(values) {
+            let mut response = FetchResponse::resume(self.out, is_empty);
+            is_empty = false;
+            let written = plan::push(&mut response, asked, *value);
+            if let (false, Asked::Section(wanted), Value::Elsewhere { offset, length }) =
+                (written, asked, *value)
+            {
+                self.section(place, wanted, (offset, length)).await?;
             }
-            first = false;
-            self.out.extend_from_slice(&wanted.name);
-            self.out.push(b' ');
-            self.section(place, wanted, &parts, summary).await?;
         }
         self.out.extend_from_slice(b")\r\n");
         Ok(())
@@ -333,22 +312,8 @@ impl Work<'_> {
         &mut self,
         place: usize,
         wanted: &Wanted,
-        parts: &PartIndex,
-        summary: Option<&pb::Summary>,
+        range: (u64, u64),
     ) -> Result<(), Stop> {
-        if let (true, Some(summary), Some((names, _))) =
-            (wanted.is_common(), summary, wanted.fields())
-            && !summary.common_fields.is_empty()
-        {
-            let text = mail_message::filter_fields(&summary.common_fields, names, false);
-            push_cut(self.out, wanted, &text);
-            return Ok(());
-        }
-        let size = self.view.messages.get(place).map_or(0, |entry| entry.size);
-        let Some(range) = wanted.range(parts, size) else {
-            self.out.extend_from_slice(b"NIL");
-            return Ok(());
-        };
         if let Some((names, not)) = wanted.fields() {
             let header = self.read(place, (range.0, range.1.min(MAX_HEADER))).await?;
             let text = mail_message::filter_fields(&header, names, not);
@@ -360,7 +325,6 @@ impl Work<'_> {
 
     async fn open(&self, place: usize, (offset, length): (u64, u64)) -> Result<Fetched, Stop> {
         let request = pb::FetchRequest {
-            summary: false,
             content: Some(pb::ByteRange { offset, length }),
             ..self.request(&[place])
         };
@@ -377,9 +341,9 @@ impl Work<'_> {
         while let Some(item) = fetched.next().await {
             match item? {
                 Item::Content(content) => octets.extend_from_slice(&content.data),
-                Item::Summary(_) => {}
+                Item::Summary(_) | Item::Packed(_) => {}
                 Item::Done(done) => {
-                    Self::done(done)?;
+                    check(done.failure).map_err(Stop::No)?;
                     break;
                 }
             }
@@ -407,84 +371,16 @@ impl Work<'_> {
                     }
                     left -= len;
                     self.out.extend_from_slice(&content.data);
-                    self.relieve().await?;
+                    if self.out.len() >= OUTPUT {
+                        self.flushed = true;
+                        flush(self.out, self.stream).await?;
+                    }
                 }
-                Some(Ok(Item::Summary(_))) => {}
+                Some(Ok(Item::Summary(_) | Item::Packed(_))) => {}
                 Some(Ok(Item::Done(_)) | Err(_)) | None => break,
             }
         }
         if left > 0 { Err(cut_short()) } else { Ok(()) }
-    }
-
-    /// Whole messages in one stream for all of them.
-    async fn whole(&mut self, places: &[usize], wanted: &Wanted) -> Result<(), Stop> {
-        let (offset, length) = wanted.partial.unwrap_or((0, 0));
-        let request = pb::FetchRequest {
-            content: Some(pb::ByteRange { offset, length }),
-            ..self.request(places)
-        };
-        let sizes = places
-            .iter()
-            .filter_map(|place| self.view.messages.get(*place));
-        let bytes = sizes.map(|entry| wanted.cut((0, entry.size)).1).sum();
-        let mut fetched = self.shared.fetcher.fetch(request, bytes).await?;
-        let mut summary = None;
-        // The message under way, and how many octets of it are still to come.
-        let mut current: Option<(u32, u64)> = None;
-        while let Some(item) = fetched.next().await {
-            let item = match item {
-                Ok(item) => item,
-                Err(_) if current.is_some() => return Err(cut_short()),
-                Err(status) => return Err(status.into()),
-            };
-            match item {
-                Item::Summary(found) => summary = Some(found),
-                Item::Content(content) => {
-                    let Some(place) = self.view.find(content.uid) else {
-                        continue;
-                    };
-                    let left = match current {
-                        Some((uid, left)) if uid == content.uid => left,
-                        Some(_) => return Err(cut_short()),
-                        None => self.begin_whole(place, wanted, summary.take().as_ref()),
-                    };
-                    let len = content.data.len() as u64;
-                    if len > left {
-                        return Err(cut_short());
-                    }
-                    self.out.extend_from_slice(&content.data);
-                    current = Some((content.uid, left - len));
-                    if content.last {
-                        if left > len {
-                            return Err(cut_short());
-                        }
-                        self.out.extend_from_slice(b")\r\n");
-                        self.answered += 1;
-                        current = None;
-                    }
-                    self.relieve().await?;
-                }
-                Item::Done(_) if current.is_some() => return Err(cut_short()),
-                Item::Done(done) => return Self::done(done),
-            }
-        }
-        Err(Status::unavailable("the mailbox stream broke").into())
-    }
-
-    /// All of a response up to the message's octets; answers how many these are.
-    fn begin_whole(&mut self, place: usize, wanted: &Wanted, summary: Option<&pb::Summary>) -> u64 {
-        let size = self.view.messages.get(place).map_or(0, |entry| entry.size);
-        let mut response = FetchResponse::begin(self.out, number(place));
-        push_local(&mut response, self.view, place, &self.plan.items);
-        if let Some(summary) = summary {
-            push_summary(&mut response, summary, &self.plan.items);
-        }
-        let out = response.separate();
-        out.extend_from_slice(&wanted.name);
-        out.push(b' ');
-        let (_, len) = wanted.cut((0, size));
-        encode::push_literal_head(out, len);
-        len
     }
 }
 
@@ -504,10 +400,6 @@ fn cut_short() -> Stop {
     ))
 }
 
-fn number(place: usize) -> u32 {
-    u32::try_from(place + 1).unwrap_or(u32::MAX)
-}
-
 /// A string of which the client may want a part.
 fn push_cut(out: &mut Vec<u8>, wanted: &Wanted, text: &[u8]) {
     let (start, len) = wanted.cut((0, text.len() as u64));
@@ -515,64 +407,5 @@ fn push_cut(out: &mut Vec<u8>, wanted: &Wanted, text: &[u8]) {
     let part = text
         .get(index(start)..index(start.saturating_add(len)))
         .unwrap_or_default();
-    encode::push_literal_head(out, part.len() as u64);
-    out.extend_from_slice(part);
-}
-
-/// Items that the view knows.
-fn push_local(response: &mut FetchResponse<'_>, view: &View, place: usize, items: &[FetchItem]) {
-    let Some(entry) = view.messages.get(place) else {
-        return;
-    };
-    for item in items {
-        match item {
-            FetchItem::Uid => response.number("UID", entry.uid.into()),
-            FetchItem::Rfc822Size => response.number("RFC822.SIZE", entry.size),
-            FetchItem::ModSeq => response.modseq(entry.modseq),
-            FetchItem::Flags => {
-                let out = response.item("FLAGS");
-                encode::push_flags(out, entry.flags, &view.keywords, entry.recent);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Items that the summary has, most of them as they are sent.
-fn push_summary(response: &mut FetchResponse<'_>, summary: &pb::Summary, items: &[FetchItem]) {
-    for item in items {
-        match item {
-            FetchItem::Envelope => {
-                response
-                    .item("ENVELOPE")
-                    .extend_from_slice(&summary.envelope);
-            }
-            FetchItem::BodyStructure => {
-                response
-                    .item("BODYSTRUCTURE")
-                    .extend_from_slice(&summary.body_structure);
-            }
-            FetchItem::Body => response.item("BODY").extend_from_slice(&summary.body),
-            FetchItem::InternalDate => {
-                let date = DateTime {
-                    seconds: summary.internal_date,
-                    offset: summary.internal_date_offset,
-                };
-                let text = format!("\"{date}\"");
-                response
-                    .item("INTERNALDATE")
-                    .extend_from_slice(text.as_bytes());
-            }
-            FetchItem::EmailId => {
-                let id: [u8; 16] = summary.email_id.as_ref().try_into().unwrap_or_default();
-                let text = format!("(M{})", EmailId::from(id));
-                response.item("EMAILID").extend_from_slice(text.as_bytes());
-            }
-            FetchItem::ThreadId => {
-                let text = format!("(T{})", MailboxId::from(summary.thread_id));
-                response.item("THREADID").extend_from_slice(text.as_bytes());
-            }
-            _ => {}
-        }
-    }
+    plan::push_literal(out, part);
 }

@@ -1,5 +1,7 @@
 //! Fetch: requests of many sessions on one stream, answered side by side, each in bounded pieces.
 
+mod packed;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -90,18 +92,24 @@ struct Job {
 impl Job {
     async fn run(&self, request: pb::FetchRequest) {
         let account = AccountId::from(request.account_id);
-        let uids = match uid_set(request.uids.as_ref()) {
-            Ok(uids) => uids,
+        let is_packed = !request.pieces.is_empty();
+        let plan = packed::Plan::compile(request.pieces);
+        let (uids, plan) = match uid_set(request.uids.as_ref()).and_then(|uids| Ok((uids, plan?))) {
+            Ok(compiled) => compiled,
             Err(error) => {
                 let wrong = failure(pb::failure::Kind::Temporary, &error);
-                let done = pb::FetchDone {
-                    failure: Some(wrong),
-                    ..pb::FetchDone::default()
-                };
-                let _ = self.send(Item::Done(done)).await;
-                return;
+                return self
+                    .end(pb::FetchDone {
+                        failure: Some(wrong),
+                        ..pb::FetchDone::default()
+                    })
+                    .await;
             }
         };
+        if is_packed {
+            let packing = packed::Packing::new(request.mailbox_id.into(), plan, uids.clone());
+            return self.run_packed(account, packing, &uids).await;
+        }
         let mut cursor = Cursor {
             mailbox: request.mailbox_id.into(),
             asked: uids.clone(),
@@ -119,15 +127,7 @@ impl Job {
                 .await;
             let (items, next) = match read {
                 Ok(read) => read,
-                Err(error) => {
-                    let failure = Some(store_failed(&error));
-                    let done = pb::FetchDone {
-                        failure,
-                        ..pb::FetchDone::default()
-                    };
-                    let _ = self.send(Item::Done(done)).await;
-                    return;
-                }
+                Err(error) => return self.fail(&error).await,
             };
             for item in items {
                 if self.send(item).await.is_err() {
@@ -139,6 +139,45 @@ impl Job {
                 None => return,
             }
         }
+    }
+
+    async fn run_packed(&self, account: AccountId, mut packing: packed::Packing, asked: &UidSet) {
+        loop {
+            let read = self
+                .stores
+                .with(account, move |account| {
+                    let read = packing.read(account)?;
+                    Ok((packing, read))
+                })
+                .await;
+            let (next, (items, more)) = match read {
+                Ok(read) => read,
+                Err(error) => return self.fail(&error).await,
+            };
+            for item in items {
+                if self.send(item).await.is_err() {
+                    return;
+                }
+            }
+            if !more {
+                let (found, damaged) = next.outcome();
+                return self.end(done(asked, found, damaged)).await;
+            }
+            packing = next;
+        }
+    }
+
+    async fn fail(&self, error: &StoreError) {
+        let failure = Some(store_failed(error));
+        self.end(pb::FetchDone {
+            failure,
+            ..pb::FetchDone::default()
+        })
+        .await;
+    }
+
+    async fn end(&self, done: pb::FetchDone) {
+        let _ = self.send(Item::Done(done)).await;
     }
 
     async fn send(&self, item: Item) -> Result<(), ()> {
@@ -199,7 +238,7 @@ impl Cursor {
         if more && !self.left.is_empty() {
             return Ok((items, Some(self)));
         }
-        items.push(Item::Done(self.done()));
+        items.push(Item::Done(done(&self.asked, &self.found, &self.damaged)));
         Ok((items, None))
     }
 
@@ -264,21 +303,19 @@ impl Cursor {
         }
         Ok(())
     }
+}
 
-    fn done(&self) -> pb::FetchDone {
-        let missing: UidSet = if self.asked.len() <= MISSING_TOLD {
-            self.asked
-                .iter()
-                .filter(|uid| !self.found.contains(*uid))
-                .collect()
-        } else {
-            UidSet::new()
-        };
-        pb::FetchDone {
-            missing: Some((&missing).into()),
-            damaged: Some((&self.damaged).into()),
-            failure: None,
-        }
+/// Ends an answer: which messages were asked for and not there, and which are damaged.
+fn done(asked: &UidSet, found: &UidSet, damaged: &UidSet) -> pb::FetchDone {
+    let missing: UidSet = if asked.len() <= MISSING_TOLD {
+        asked.iter().filter(|uid| !found.contains(*uid)).collect()
+    } else {
+        UidSet::new()
+    };
+    pb::FetchDone {
+        missing: Some((&missing).into()),
+        damaged: Some((damaged).into()),
+        failure: None,
     }
 }
 

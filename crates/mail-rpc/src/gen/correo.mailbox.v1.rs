@@ -199,7 +199,7 @@ pub struct MessageState {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MailboxGone {}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FetchRequest {
     #[prost(uint64, tag = "1")]
     pub id: u64,
@@ -219,6 +219,133 @@ pub struct FetchRequest {
     /// Stop answering an earlier request with that id; nothing else is set.
     #[prost(bool, tag = "7")]
     pub cancel: bool,
+    /// What is wanted of each message; then summary and content are not set, and many messages come
+    /// in one answer (Packed). At most 1,000.
+    #[prost(message, repeated, tag = "8")]
+    pub pieces: ::prost::alloc::vec::Vec<Piece>,
+}
+/// Something of a message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Piece {
+    #[prost(enumeration = "piece::Kind", tag = "1")]
+    pub kind: i32,
+    /// The part's number at each level; none is the message itself (RFC 3501 §6.4.5).
+    #[prost(uint32, repeated, tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<u32>,
+    #[prost(enumeration = "piece::Section", tag = "3")]
+    pub section: i32,
+    /// Only these fields of the header, or, with the second, all but these; for SECTION_HEADER.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub fields: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bool, tag = "5")]
+    pub fields_not: bool,
+    /// Only these octets of the section.
+    #[prost(message, optional, tag = "6")]
+    pub range: ::core::option::Option<ByteRange>,
+}
+/// Nested message and enum types in `Piece`.
+pub mod piece {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        Unspecified = 0,
+        /// As IMAP sends it.
+        Envelope = 1,
+        BodyStructure = 2,
+        Body = 3,
+        /// Little-endian: Unix time in seconds (8 octets), the zone's offset in minutes (4).
+        InternalDate = 4,
+        /// 16 octets.
+        EmailId = 5,
+        /// Little-endian, 8 octets.
+        ThreadId = 6,
+        /// Octets of the message, see the other fields.
+        Section = 7,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::Envelope => "KIND_ENVELOPE",
+                Self::BodyStructure => "KIND_BODY_STRUCTURE",
+                Self::Body => "KIND_BODY",
+                Self::InternalDate => "KIND_INTERNAL_DATE",
+                Self::EmailId => "KIND_EMAIL_ID",
+                Self::ThreadId => "KIND_THREAD_ID",
+                Self::Section => "KIND_SECTION",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_ENVELOPE" => Some(Self::Envelope),
+                "KIND_BODY_STRUCTURE" => Some(Self::BodyStructure),
+                "KIND_BODY" => Some(Self::Body),
+                "KIND_INTERNAL_DATE" => Some(Self::InternalDate),
+                "KIND_EMAIL_ID" => Some(Self::EmailId),
+                "KIND_THREAD_ID" => Some(Self::ThreadId),
+                "KIND_SECTION" => Some(Self::Section),
+                _ => None,
+            }
+        }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Section {
+        Whole = 0,
+        Header = 1,
+        Mime = 2,
+        Text = 3,
+    }
+    impl Section {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Whole => "SECTION_WHOLE",
+                Self::Header => "SECTION_HEADER",
+                Self::Mime => "SECTION_MIME",
+                Self::Text => "SECTION_TEXT",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SECTION_WHOLE" => Some(Self::Whole),
+                "SECTION_HEADER" => Some(Self::Header),
+                "SECTION_MIME" => Some(Self::Mime),
+                "SECTION_TEXT" => Some(Self::Text),
+                _ => None,
+            }
+        }
+    }
 }
 /// Octets of the whole message. A range past the end gives what is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -235,7 +362,7 @@ pub struct ByteRange {
 pub struct FetchResponse {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "fetch_response::Item", tags = "2, 3, 4")]
+    #[prost(oneof = "fetch_response::Item", tags = "2, 3, 4, 5")]
     pub item: ::core::option::Option<fetch_response::Item>,
 }
 /// Nested message and enum types in `FetchResponse`.
@@ -248,7 +375,18 @@ pub mod fetch_response {
         Content(super::Content),
         #[prost(message, tag = "4")]
         Done(super::FetchDone),
+        #[prost(message, tag = "5")]
+        Packed(super::Packed),
     }
+}
+/// Messages behind each other: the UID, then a value for each piece that was asked for. Numbers are
+/// little-endian. A value is its length (4 octets) and its octets; the length 2^32-1 is "there is no
+/// such part", 2^32-2 "too large for here": then come the offset and the length (8 octets each) of
+/// the whole section in the message, or of the header that the fields are in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Packed {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
 }
 /// What the index keeps of a message beside its octets.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

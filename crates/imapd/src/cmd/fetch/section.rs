@@ -1,16 +1,16 @@
-//! Parts of messages: which octets a section is, and how it is written (RFC 3501 §6.4.5).
+//! Parts of messages: how a section is asked for, and how it is written (RFC 3501 §6.4.5).
 
 use imap_proto::{BodySection, FetchItem, Section, SectionText};
-use mail_message::{PartIndex, Section as Place};
+use mail_rpc::pb::mailbox::v1 as pb;
 
 /// An item that needs a message's octets.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// The item's name as the response repeats it.
     pub(super) name: Vec<u8>,
-    pub(super) section: Section,
+    section: Section,
     /// First octet, and how many.
-    pub(super) partial: Option<(u64, u64)>,
+    partial: Option<(u64, u64)>,
 }
 
 impl Wanted {
@@ -46,9 +46,25 @@ impl Wanted {
         }
     }
 
-    /// True for the message itself.
-    pub(super) fn is_whole(&self) -> bool {
-        self.section.path.is_empty() && self.section.text == SectionText::Whole
+    /// The contract's form.
+    pub(super) fn piece(&self) -> pb::Piece {
+        let section = match self.section.text {
+            SectionText::Header | SectionText::HeaderFields { .. } => pb::piece::Section::Header,
+            SectionText::Mime => pb::piece::Section::Mime,
+            SectionText::Text => pb::piece::Section::Text,
+            SectionText::Whole => pb::piece::Section::Whole,
+        };
+        let (names, not) = self.fields().unwrap_or_default();
+        pb::Piece {
+            kind: pb::piece::Kind::Section.into(),
+            path: self.section.path.clone(),
+            section: section.into(),
+            fields: names.iter().map(|name| name.clone().into()).collect(),
+            fields_not: not,
+            range: self
+                .partial
+                .map(|(offset, length)| pb::ByteRange { offset, length }),
+        }
     }
 
     /// The fields that are asked for, if it is such a section.
@@ -65,22 +81,6 @@ impl Wanted {
             && self.fields().is_some_and(|(names, not)| {
                 !not && mail_message::all_common(names.iter().map(Vec::as_slice))
             })
-    }
-
-    /// First octet and length of what is to be read, `None` if there is no such part. For fields it
-    /// is the header that they are in; `size` is the message's.
-    pub(super) fn range(&self, parts: &PartIndex, size: u64) -> Option<(u64, u64)> {
-        if self.is_whole() {
-            return Some((0, size));
-        }
-        let place = match self.section.text {
-            SectionText::Header | SectionText::HeaderFields { .. } => Place::Header,
-            SectionText::Mime => Place::Mime,
-            SectionText::Text => Place::Text,
-            SectionText::Whole => Place::Whole,
-        };
-        let range = parts.locate(&self.section.path, place)?;
-        Some((range.start, range.end.saturating_sub(range.start)))
     }
 
     /// The part of a range that the client asked for.
