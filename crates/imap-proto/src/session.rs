@@ -53,6 +53,8 @@ pub enum Event {
     Command(Tag, Command),
     /// The client ended IDLE.
     IdleDone,
+    /// The client sent another line than DONE, which ends IDLE with BAD.
+    IdleFailed,
 }
 
 /// Why a conversation ends.
@@ -242,7 +244,7 @@ impl Session {
             Input::Message { .. } => self.message(),
             Input::MessageEnd { .. } => self.message_end(out),
             Input::Auth => self.auth(out),
-            Input::Idle => self.idle(out),
+            Input::Idle => self.idle(),
         }
     }
 
@@ -492,18 +494,21 @@ impl Session {
         (true, Some(event))
     }
 
-    fn idle(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
+    fn idle(&mut self) -> (bool, Option<Event>) {
         let Some(line) = self.take_line() else {
             if self.rest().len() > self.limit() {
                 self.taken = self.buffer.len();
             }
             return (false, None);
         };
-        if line.trim_ascii().eq_ignore_ascii_case(b"DONE") {
-            self.input = Input::Line;
-            return (true, Some(Event::IdleDone));
-        }
-        (true, self.bad(out, "expected DONE"))
+        let done = line.trim_ascii().eq_ignore_ascii_case(b"DONE");
+        self.input = Input::Line;
+        let event = if done {
+            Event::IdleDone
+        } else {
+            Event::IdleFailed
+        };
+        (true, Some(event))
     }
 
     /// A command is here whole.

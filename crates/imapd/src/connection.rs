@@ -13,7 +13,7 @@ use crate::conversation::{Conversation, Next};
 use crate::{IMAPS, Shared};
 
 /// Octets read at a time from a client that says little.
-const SMALL: usize = 1024;
+const SMALL: usize = 512;
 /// And from one that has much to say.
 const LARGE: usize = 16 * 1024;
 /// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
@@ -79,6 +79,10 @@ async fn run(
                 conversation.tls_is_on().await;
             }
             Next::Read => {
+                // A client that says nothing costs no buffer.
+                if conversation.out.capacity() > SMALL {
+                    conversation.out = Vec::new();
+                }
                 let patience = patience.left(&conversation.session);
                 room = read(&shared, &mut conversation, &mut stream, room, patience).await?;
             }
@@ -166,9 +170,6 @@ pub(crate) async fn flush(out: &mut Vec<u8>, stream: &mut NetStream) -> io::Resu
     tokio::time::timeout(WRITE_TIMEOUT, write)
         .await
         .map_err(late)??;
-    if out.capacity() > LARGE {
-        *out = Vec::new();
-    }
     out.clear();
     Ok(())
 }

@@ -173,6 +173,7 @@ impl Conversation {
                 Event::AuthResponse(response) => self.auth_response(response.expose()).await,
                 Event::AuthCancelled => self.auth_cancelled(),
                 Event::IdleDone => self.idle_done().await,
+                Event::IdleFailed => self.idle_failed(),
                 Event::Close(_) => self.ended = Some("the client did not keep to the rules"),
             }
             // A client that asks for much gets it as it comes.
@@ -262,6 +263,13 @@ impl Conversation {
         if let Waiting::Idle(tag) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             self.update(true).await;
             self.ok(&tag, None, "IDLE done");
+        }
+    }
+
+    /// RFC 2177 §3: nothing but DONE ends IDLE well.
+    fn idle_failed(&mut self) {
+        if let Waiting::Idle(tag) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            self.bad(&tag, "expected DONE");
         }
     }
 

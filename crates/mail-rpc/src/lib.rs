@@ -5,6 +5,7 @@
 //! came in into `mail-types` values (fallibly) and what goes out into messages.
 
 pub mod auth;
+pub mod codec;
 pub mod convert;
 pub mod directory;
 mod lane;

@@ -256,7 +256,11 @@ impl Io {
                 Ok(None) => break,
                 Err(status) => {
                     warn!(%status, uid = message.uid, "a message ended early");
-                    self.session.handle_content_failed();
+                    if status.code() == tonic::Code::NotFound {
+                        self.session.handle_content_gone();
+                    } else {
+                        self.session.handle_content_failed();
+                    }
                     return Ok(());
                 }
             };

@@ -115,7 +115,10 @@ impl Reader {
                 }
                 Some(Ok(Item::Summary(_) | Item::Packed(_))) => {}
                 Some(Ok(Item::Done(done))) => {
-                    return Err(Status::not_found(format!("it is not there: {done:?}")));
+                    return Err(match done.failure {
+                        Some(failure) => Status::unavailable(failure.detail),
+                        None => Status::not_found("it is not there any more"),
+                    });
                 }
                 Some(Err(status)) => return Err(status),
                 None => return Err(Status::unavailable("the answer broke off")),

@@ -51,6 +51,7 @@ fn generate(protos: &Path, out: &Path) -> anyhow::Result<()> {
     let descriptors = protox::compile(FILES, [protos])?;
     tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::codec::SmallCodec")
         .build_transport(true)
         .out_dir(out)
         .compile_fds(descriptors)?;

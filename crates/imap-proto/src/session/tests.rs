@@ -148,6 +148,12 @@ fn literals_that_are_too_large_are_not_read() {
 fn idle_and_authenticate_take_lines_of_their_own() {
     let (events, _) = both_ways(State::Selected, "a IDLE\r\ndone\r\nb NOOP\r\n");
     assert_eq!(events[1], "IdleDone");
+    let (events, _) = both_ways(State::Selected, "a IDLE\r\nb NOOP\r\nc NOOP\r\n");
+    assert_eq!(events[1], "IdleFailed");
+    assert!(
+        events.len() == 3 && events[2].contains("Noop"),
+        "{events:?}"
+    );
     let (events, _) = both_ways(
         State::NotAuthenticated,
         "a AUTHENTICATE PLAIN\r\nAGEAYg==\r\nb NOOP\r\n",

@@ -47,7 +47,8 @@ impl Drop for Lock {
     }
 }
 
-type Sender = mpsc::Sender<Result<pb::WatchEvent, Status>>;
+/// Boxed: a channel makes room for 32 items at a time, and most watchers never have one.
+type Sender = mpsc::Sender<Box<pb::WatchEvent>>;
 
 impl Service {
     pub(super) async fn watch_mailbox(&self, request: pb::WatchRequest) -> Answers<pb::WatchEvent> {
@@ -72,7 +73,7 @@ impl Service {
             Ok(Some((snapshot, watcher))) => {
                 let first = tokio_stream::iter(snapshot_events(&snapshot).into_iter().map(Ok));
                 let events = first
-                    .chain(ReceiverStream::new(receiver))
+                    .chain(ReceiverStream::new(receiver).map(|event| Ok(*event)))
                     .map(move |event| {
                         // Watching and lock live as long as the stream.
                         let _ = (&watcher, &lock);
@@ -94,7 +95,7 @@ fn feed(sender: Sender) -> impl Fn(Event) + Send + Sync + 'static {
         let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = sender
             .as_ref()
-            .is_some_and(|to| to.try_send(Ok(watch_event(&event))).is_ok());
+            .is_some_and(|to| to.try_send(Box::new(watch_event(&event))).is_ok());
         if !sent || matches!(event, Event::Gone) {
             *sender = None;
         }

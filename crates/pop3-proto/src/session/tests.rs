@@ -180,6 +180,14 @@ fn a_message_that_cannot_be_read_is_told() {
         output.starts_with("-ERR [SYS/TEMP]") && output.ends_with("+OK\r\n"),
         "{output}"
     );
+    session.handle_input(b"RETR 1\r\nNOOP\r\n");
+    assert!(matches!(session.poll_event(), Some(Event::Retrieve { .. })));
+    session.handle_content_gone();
+    let output = String::from_utf8(session.take_output()).unwrap();
+    assert!(
+        output.starts_with("-ERR the message") && output.ends_with("+OK\r\n"),
+        "{output}"
+    );
 }
 
 #[test]

@@ -154,10 +154,20 @@ impl Session {
 
     /// The message cannot be read. In the middle of one only the end of the connection tells.
     pub fn handle_content_failed(&mut self) {
+        self.end_content("-ERR [SYS/TEMP] the message cannot be read at the moment");
+    }
+
+    /// The message was deleted elsewhere or is damaged: to try again does not help, which is what
+    /// SYS/TEMP would say (RFC 3206 §4).
+    pub fn handle_content_gone(&mut self) {
+        self.end_content("-ERR the message is not there any more");
+    }
+
+    fn end_content(&mut self, answer: &'static str) {
         let before = std::mem::replace(&mut self.state, State::Closed);
         if let State::Retrieving(maildrop, _, false) = before {
             self.state = State::Transaction(maildrop);
-            self.fail("-ERR [SYS/TEMP] the message cannot be read at the moment");
+            self.fail(answer);
         }
         self.advance();
     }
