@@ -83,7 +83,7 @@ async fn contents(channel: &Channel, account_id: u64) -> Vec<Vec<u8>> {
                 assert_eq!(done.failure, None);
                 assert!(done.damaged.unwrap_or_default().bounds.is_empty());
             }
-            Item::Summary(_) => panic!("a summary that nobody asked for"),
+            Item::Summary(_) | Item::Packed(_) => panic!("what nobody asked for"),
         }
     }
     assert_eq!(found.len(), snapshot.uids.len());

@@ -11,7 +11,6 @@ use mailbox_store::Event;
 use pb::failure::Kind;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 
 use super::{Answers, Service};
 use crate::convert::{failure, snapshot_events, store_failed, target, watch_event};

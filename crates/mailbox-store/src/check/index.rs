@@ -172,7 +172,7 @@ fn check_emails(
             .get(email)?
             .map(|one| decode_summary(one.value()).map(|_| ()))
         {
-            Some(Ok(_)) => {}
+            Some(Ok(())) => {}
             Some(Err(error)) => told.wrong(format!("email {email}: {error}")),
             None => told.wrong(format!("email {email} has no summary")),
         }
