@@ -142,6 +142,7 @@ impl Driver<'_> {
                 self.answer(&asked);
             }
             Event::IdleDone => self.answer("idle done"),
+            Event::IdleFailed => self.answer("idle failed"),
         }
     }
 
