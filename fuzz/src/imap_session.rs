@@ -128,6 +128,16 @@ impl Talk {
                 let tag = self.idle.take().expect("it idled");
                 self.ok(&tag);
             }
+            Event::IdleFailed => {
+                let tag = self.idle.take().expect("it idled");
+                push_status(
+                    &mut self.out,
+                    Some(tag.as_str()),
+                    Condition::Bad,
+                    None,
+                    "expected DONE",
+                );
+            }
         }
         self.log.push(text);
     }

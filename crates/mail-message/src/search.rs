@@ -137,7 +137,7 @@ fn fields_contain(header: &[u8], needle: &Needle) -> bool {
         }
         field_contains(&field, needle)
     });
-    in_others || needle.is_in_ascii(&plain)
+    in_others || (!plain.is_empty() && needle.is_in_ascii(&plain))
 }
 
 fn field_contains(field: &HeaderField<'_>, needle: &Needle) -> bool {

@@ -115,8 +115,10 @@ impl Reader {
                 }
                 Some(Ok(Item::Summary(_) | Item::Packed(_))) => {}
                 Some(Ok(Item::Done(done))) => {
+                    let damaged = done.damaged.is_some_and(|set| !set.bounds.is_empty());
                     return Err(match done.failure {
                         Some(failure) => Status::unavailable(failure.detail),
+                        None if damaged => Status::data_loss("it is damaged"),
                         None => Status::not_found("it is not there any more"),
                     });
                 }

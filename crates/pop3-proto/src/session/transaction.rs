@@ -157,8 +157,8 @@ impl Session {
         self.end_content("-ERR [SYS/TEMP] the message cannot be read at the moment");
     }
 
-    /// The message was deleted elsewhere or is damaged: to try again does not help, which is what
-    /// SYS/TEMP would say (RFC 3206 §4).
+    /// The message was deleted elsewhere: to try again does not help, which is what SYS/TEMP would
+    /// say (RFC 3206 §4).
     pub fn handle_content_gone(&mut self) {
         self.end_content("-ERR the message is not there any more");
     }
