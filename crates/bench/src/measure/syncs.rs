@@ -86,7 +86,11 @@ fn count(trace: &str) -> BTreeMap<String, u64> {
             continue;
         };
         // `<... fsync resumed>` is the second half of one that has been counted.
-        let Some((name, arguments)) = call.trim_start().split_once('(') else {
+        let call = call.trim_start();
+        if call.starts_with("<...") {
+            continue;
+        }
+        let Some((name, arguments)) = call.split_once('(') else {
             continue;
         };
         let durable = arguments.contains("O_SYNC")

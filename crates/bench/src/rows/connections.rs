@@ -52,11 +52,11 @@ pub(super) const GROUP: Group = Group {
         let logins = addresses("user", USERS);
         for (row, count) in [("idle-imap", some), ("idle-imap-many", many)] {
             let imap = world.side.imap();
-            let open = || idle::imap_sessions(imap, &logins, PASSWORD, count);
+            let open = |count| idle::imap_sessions(imap, &logins, PASSWORD, count);
             readings.push(Reading::new(row, growth(world, count, open)?));
         }
         let smtp = world.side.smtp();
-        let open = || idle::smtp_sessions(smtp, some);
+        let open = |count| idle::smtp_sessions(smtp, count);
         readings.push(Reading::new("idle-smtp", growth(world, some, open)?));
         Ok(readings)
     },
@@ -64,12 +64,17 @@ pub(super) const GROUP: Group = Group {
 };
 
 /// KiB that each of `count` sessions costs, which last as long as what `open` gives.
-fn growth<T>(world: &World<'_>, count: usize, open: impl FnOnce() -> Result<T>) -> Result<f64> {
-    let before = Tree::of(&world.side.roots()?)?.memory();
-    let sessions = open()?;
+fn growth<T>(
+    world: &World<'_>,
+    count: usize,
+    open: impl Fn(usize) -> Result<Vec<T>>,
+) -> Result<f64> {
+    // What a server loads and keeps for the first of them is not what each costs.
+    drop(open(count.min(2 * USERS))?);
+    let before = settled(world)?;
+    let sessions = open(count)?;
     let after = settled(world)?;
     drop(sessions);
-    std::thread::sleep(std::time::Duration::from_secs(1));
     #[expect(
         clippy::cast_precision_loss,
         reason = "memory in KiB is far below 2^52"
@@ -80,9 +85,11 @@ fn growth<T>(world: &World<'_>, count: usize, open: impl FnOnce() -> Result<T>) 
 
 /// Memory once it falls no more: servers that put idle sessions away take a while for many.
 fn settled(world: &World<'_>) -> Result<u64> {
+    // Sessions sleep behind two seconds, and their processes end behind another five.
+    std::thread::sleep(std::time::Duration::from_secs(10));
     let mut last = u64::MAX;
     for _ in 0..30 {
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::thread::sleep(std::time::Duration::from_secs(3));
         let now = Tree::of(&world.side.roots()?)?.memory();
         if now.saturating_add(now / 100) >= last {
             return Ok(now.min(last));

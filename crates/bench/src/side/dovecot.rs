@@ -91,7 +91,7 @@ fn configuration(place: &Path, port: u16, uid: u32, gid: u32) -> String {
         "protocols = imap pop3 lmtp\nbase_dir = {base}/run\nstate_dir = {base}/state\n\
          log_path = {base}/log\nlisten = 127.0.0.1\nssl = no\ndisable_plaintext_auth = no\n\
          default_internal_user = dovecot\ndefault_login_user = dovenull\n\
-         default_process_limit = 2000\ndefault_client_limit = 20000\n\
+         default_process_limit = 2000\ndefault_client_limit = 20000\ndefault_idle_kill = 5s\n\
          first_valid_uid = 1\nmail_uid = {uid}\nmail_gid = {gid}\n\
          mail_location = mdbox:{base}/mail/%u\nmail_fsync = always\n\
          mail_max_userip_connections = 20000\nimap_hibernate_timeout = 2s\n\
