@@ -8,6 +8,7 @@ mod activation;
 mod connections;
 mod context;
 mod limits;
+mod log_writer;
 mod logging;
 mod metrics_endpoint;
 mod net_stream;

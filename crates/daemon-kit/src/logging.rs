@@ -8,6 +8,8 @@ use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use crate::log_writer::LogWriter;
+
 /// Changes the filter while the daemon runs.
 pub(crate) type FilterHandle = reload::Handle<EnvFilter, Registry>;
 
@@ -15,7 +17,7 @@ pub(crate) type FilterHandle = reload::Handle<EnvFilter, Registry>;
 pub(crate) fn start(log: &Log) -> anyhow::Result<FilterHandle> {
     let (filter, handle) = reload::Layer::new(filter(log)?);
     let registry = tracing_subscriber::registry().with(filter);
-    let writer = std::io::stderr;
+    let writer = LogWriter::start()?;
     let installed = match log.format {
         LogFormat::Json => registry
             .with(fmt::layer().json().with_writer(writer))

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::activation::Activation;
 use crate::context::{Inner, notify};
+use crate::log_writer;
 use crate::logging::{self, FilterHandle};
 use crate::reload::reload;
 use crate::tls::Tls;
@@ -57,7 +58,7 @@ where
     let result = runtime.block_on(live(name, config, source, filter, main));
     // Blocking work that the drain did not wait for must not hold up the end.
     runtime.shutdown_background();
-    match result {
+    let code = match result {
         Ok(()) => {
             info!("ended");
             ExitCode::SUCCESS
@@ -66,7 +67,9 @@ where
             error!(error = format!("{error:#}"), "ended with an error");
             ExitCode::FAILURE
         }
-    }
+    };
+    log_writer::flush();
+    code
 }
 
 /// The command line that all daemons share.

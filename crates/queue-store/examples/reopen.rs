@@ -45,13 +45,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = SledStore::open(&options)?;
     println!("opened in {:.1?}", begun.elapsed());
     let begun = Instant::now();
-    let (mut after, mut count) = (None, 0);
-    loop {
-        let found = store.scan(after, 2048)?;
-        let Some(last) = found.last() else { break };
-        after = Some(last.id());
+    let mut count = 0;
+    store.recover(&mut |found| {
         count += found.len();
-    }
+        true
+    })?;
     println!("{count} records read in {:.1?}", begun.elapsed());
     let status = std::fs::read_to_string("/proc/self/status")?;
     let memory = status

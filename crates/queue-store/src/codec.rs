@@ -81,6 +81,16 @@ pub(crate) fn decode_chunk(id: QueueId, value: &[u8]) -> Result<Bytes, StoreErro
     unseal(id, value, "content").map(Bytes::copy_from_slice)
 }
 
+/// Which messages of a pack are gone.
+pub(crate) fn encode_gone(gone: &[u8]) -> Vec<u8> {
+    encode_chunk(gone)
+}
+
+/// The same read.
+pub(crate) fn decode_gone(id: QueueId, value: &[u8]) -> Result<Bytes, StoreError> {
+    unseal(id, value, "pack").map(Bytes::copy_from_slice)
+}
+
 fn seal(len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + len);
     out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);

@@ -100,6 +100,11 @@ impl QueueStore for MemStore {
             .collect())
     }
 
+    fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError> {
+        each(self.scan(None, usize::MAX)?);
+        Ok(())
+    }
+
     fn check_room(&self, _octets: u64) -> Result<(), StoreError> {
         if self.lock().full {
             Err(StoreError::Full { free: 0 })

@@ -8,24 +8,29 @@ mod check;
 mod ids;
 mod keys;
 mod open;
+mod pack;
+mod read;
 mod unfinished;
+mod write;
+mod young;
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mail_types::QueueId;
 use nix::sys::statvfs::statvfs;
 use sled::{Batch, Db};
 
-use crate::codec::{
-    decode_chunk, decode_head, decode_page, encode_chunk, encode_head, encode_page, page_count,
-};
+use crate::codec::{decode_head, decode_page, encode_chunk, page_count};
 use crate::fsck::FsckReport;
 use crate::message::Message;
-use crate::store::{Op, QueueStore, Scanned, StoreError, chunk_count};
+use crate::store::{Op, QueueStore, Scanned, StoreError};
 use ids::IdSource;
+use write::Writer;
+use young::Young;
 
 pub use open::SledOptions;
 
@@ -38,7 +43,16 @@ pub struct SledStore {
     folder: PathBuf,
     min_free: u64,
     ids: IdSource,
+    young: Mutex<Young>,
+    /// Ids and packs from here on are younger than the opening.
+    first_new_id: QueueId,
+    first_new_pack: u64,
+    /// What was free on the file system, and when.
+    room: Mutex<Option<(Instant, u64)>>,
 }
+
+/// How long an answer of the file system counts: much less than it takes to fill the reserve.
+const ROOM_AGE: Duration = Duration::from_millis(20);
 
 impl SledStore {
     fn sync(&self) -> Result<(), StoreError> {
@@ -105,15 +119,20 @@ impl QueueStore for SledStore {
     }
 
     fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
         let early = self.ids.early_mark();
-        if let Some(early) = &early {
-            batch.insert(keys::ID_MARK, &early.mark.to_be_bytes());
+        {
+            // Held until the engine has it: packs change in the order of their batches.
+            let mut young = self.young()?;
+            let mut writer = Writer::new(self, &mut young);
+            for op in ops {
+                writer.add(op)?;
+            }
+            let mut batch = writer.finish()?;
+            if let Some(early) = &early {
+                batch.insert(keys::ID_MARK, &early.mark.to_be_bytes());
+            }
+            self.db.apply_batch(batch).map_err(StoreError::failed)?;
         }
-        for op in ops {
-            add(&mut batch, op);
-        }
-        self.db.apply_batch(batch).map_err(StoreError::failed)?;
         self.sync()?;
         if let Some(early) = early {
             early.settle();
@@ -122,35 +141,32 @@ impl QueueStore for SledStore {
     }
 
     fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
-        let head = self.db.get(keys::head(id)).map_err(StoreError::failed)?;
-        head.map(|head| self.read_message(id, &head)).transpose()
+        self.load_message(id)
     }
 
     fn read_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
-        let value = self
-            .db
-            .get(keys::chunk(id, chunk))
-            .map_err(StoreError::failed)?;
-        value.map(|value| decode_chunk(id, &value)).transpose()
+        self.load_chunk(id, chunk)
     }
 
     fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
-        let mut found = Vec::new();
-        for entry in self.db.range(keys::heads_after(after)).take(limit) {
-            let (key, value) = entry.map_err(StoreError::failed)?;
-            let Some(id) = keys::id(&key) else { continue };
-            found.push(match self.read_message(id, &value) {
-                Ok(message) => Scanned::Message(Box::new(message)),
-                Err(error) if error.is_fatal() => return Err(error),
-                Err(_) => Scanned::Damaged(id),
-            });
-        }
-        Ok(found)
+        self.scan_from(after, limit)
+    }
+
+    fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError> {
+        self.recover_all(each)
     }
 
     fn check_room(&self, octets: u64) -> Result<(), StoreError> {
-        let stat = statvfs(&self.folder).map_err(StoreError::failed)?;
-        let free = stat.blocks_available() * stat.fragment_size();
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = match *room {
+            Some((at, free)) if at.elapsed() < ROOM_AGE => free,
+            _ => {
+                let stat = statvfs(&self.folder).map_err(StoreError::failed)?;
+                let free = stat.blocks_available() * stat.fragment_size();
+                *room = Some((Instant::now(), free));
+                free
+            }
+        };
         if free < self.min_free.saturating_add(octets) {
             Err(StoreError::Full { free })
         } else {
@@ -165,46 +181,4 @@ impl QueueStore for SledStore {
     fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
         check::fsck(self, repair)
     }
-}
-
-fn add(batch: &mut Batch, op: &Op) {
-    match op {
-        Op::Insert {
-            message,
-            put_chunks,
-            tail,
-        } => {
-            for (chunk, data) in (*put_chunks..).zip(tail) {
-                batch.insert(&keys::chunk(message.id, chunk), encode_chunk(data));
-            }
-            for page in 1..page_count(message.recipients.len()) {
-                batch.insert(&keys::page(message.id, page), encode_page(message, page));
-            }
-            batch.insert(&keys::head(message.id), encode_head(message));
-            if *put_chunks > 0 {
-                batch.remove(&keys::upload(message.id));
-            }
-        }
-        Op::Update { message, changed } => add_update(batch, message, changed),
-        Op::Remove(message) => {
-            for chunk in 0..chunk_count(message.size) {
-                batch.remove(&keys::chunk(message.id, chunk));
-            }
-            for page in 1..page_count(message.recipients.len()) {
-                batch.remove(&keys::page(message.id, page));
-            }
-            batch.remove(&keys::head(message.id));
-        }
-    }
-}
-
-fn add_update(batch: &mut Batch, message: &Arc<Message>, changed: &[u32]) {
-    let page_size = u32::try_from(crate::codec::PAGE).unwrap_or(u32::MAX);
-    let mut pages: Vec<u32> = changed.iter().map(|index| index / page_size).collect();
-    pages.sort_unstable();
-    pages.dedup();
-    for page in pages.into_iter().filter(|page| *page > 0) {
-        batch.insert(&keys::page(message.id, page), encode_page(message, page));
-    }
-    batch.insert(&keys::head(message.id), encode_head(message));
 }

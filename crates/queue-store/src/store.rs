@@ -38,6 +38,11 @@ pub trait QueueStore: Send + Sync + 'static {
     /// At most `limit` records in the order of their ids, from behind `after`.
     fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError>;
 
+    /// Reads all that was there when the store was opened, in no order, some at a time, until
+    /// `each` answers false. Others may write meanwhile: they may change, and find, what is new
+    /// and what `each` was given. Call it once, before anything else is asked for.
+    fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError>;
+
     /// Fails with [`StoreError::Full`] if so many octets more would leave too little room.
     fn check_room(&self, octets: u64) -> Result<(), StoreError>;
 

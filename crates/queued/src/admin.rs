@@ -1,4 +1,5 @@
-//! Queue control, for operators.
+//! Queue control, for operators. Answers wait until all that was in the store at the start is
+//! known.
 
 mod select;
 
@@ -42,6 +43,7 @@ impl QueueAdminService for Admin {
     ) -> Result<Response<Self::ListStream>, Status> {
         let request = request.into_inner();
         let selection = Selection::new(request.selector)?;
+        self.0.restored().await;
         let (entries, receiver) = mpsc::channel(AHEAD);
         let queue = self.0.clone();
         self.0.tracker.spawn(async move {
@@ -59,6 +61,7 @@ impl QueueAdminService for Admin {
         request: Request<pb::ShowRequest>,
     ) -> Result<Response<pb::ShowResponse>, Status> {
         let id = QueueId::from(request.into_inner().queue_id);
+        self.0.restored().await;
         let store = self.0.store.clone();
         let message = read::blocking(move || store.load(id)).await?;
         let known = states(&self.0, vec![id]).await?;
@@ -79,6 +82,7 @@ impl QueueAdminService for Admin {
         request: Request<pb::CatRequest>,
     ) -> Result<Response<Self::CatStream>, Status> {
         let id = QueueId::from(request.into_inner().queue_id);
+        self.0.restored().await;
         let chunks = read::stream(&self.0, id, |data| pb::ContentChunk { data }).await?;
         Ok(Response::new(ReceiverStream::new(chunks)))
     }
@@ -88,6 +92,7 @@ impl QueueAdminService for Admin {
         request: Request<pb::CountRequest>,
     ) -> Result<Response<pb::CountResponse>, Status> {
         let selection = Selection::new(request.into_inner().selector)?;
+        self.0.restored().await;
         let mut counts = pb::CountResponse::default();
         if selection.is_all() {
             let (reply, answer) = oneshot::channel();
@@ -131,6 +136,7 @@ impl QueueAdminService for Admin {
             }
         };
         let selection = Selection::new(request.selector)?;
+        self.0.restored().await;
         let mut response = pb::ChangeResponse::default();
         let mut change = async |ids: Vec<QueueId>| {
             let (reply, answer) = oneshot::channel();

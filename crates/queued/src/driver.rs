@@ -56,8 +56,8 @@ pub(crate) type Known = (State, Option<u64>);
 
 /// Events taken at once.
 const EVENTS: usize = 512;
-/// Records read at once at the start.
-const SCAN: usize = 2048;
+/// Pages of records that are read ahead at the start.
+const PAGES: usize = 4;
 /// How often the gauges are set.
 const GAUGES: Duration = Duration::from_secs(10);
 
@@ -67,6 +67,8 @@ struct Driver {
     agents: HashMap<AgentId, mpsc::Sender<Result<pb::QueueMessage, Status>>>,
     /// Batches on their way to the disk.
     commits: usize,
+    /// Messages that were in the store at the start.
+    restored: u64,
 }
 
 /// Runs until the queue is drained or the store fails.
@@ -76,44 +78,62 @@ pub(crate) async fn run(queue: Queue, mut events: mpsc::UnboundedReceiver<Event>
         queue,
         agents: HashMap::new(),
         commits: 0,
+        restored: 0,
     };
-    let restored = driver.restore().await;
+    let found = driver.read_store();
+    driver.drive(&mut events, found).await;
+    // Whoever waits for it learns that nothing comes any more.
     driver.queue.restored.cancel();
-    match restored {
-        Ok(()) => driver.drive(&mut events).await,
-        Err(failure) => driver.fail(&failure),
-    }
     // The agents' streams end with their senders.
     driver.agents.clear();
     driver.queue.drained.cancel();
 }
 
+/// Some of what was in the store at the start.
+type Found = Result<Vec<Scanned>, StoreError>;
+
 impl Driver {
-    async fn restore(&mut self) -> Result<(), StoreError> {
-        let mut after = None;
-        let mut count = 0_u64;
-        loop {
-            let store = self.queue.store.clone();
-            let found = tokio::task::spawn_blocking(move || store.scan(after, SCAN)).await;
-            let found = found.unwrap_or_else(|_| Err(fail("reading the queue panicked")))?;
-            let Some(last) = found.last() else { break };
-            after = Some(last.id());
-            let now = self.queue.clock.now();
-            for item in found {
-                match item {
-                    Scanned::Damaged(id) => error!(qid = %id, "msg.damaged"),
-                    Scanned::Message(message) => {
-                        self.scheduler.restore(now, *message);
-                        count += 1;
-                    }
+    /// Reads what is in the store, while new mail comes in already. The thread ends with the
+    /// receiver.
+    fn read_store(&self) -> mpsc::Receiver<Found> {
+        let (pages, found) = mpsc::channel(PAGES);
+        let store = self.queue.store.clone();
+        tokio::task::spawn_blocking(move || {
+            let read = store.recover(&mut |page| pages.blocking_send(Ok(page)).is_ok());
+            if let Err(failure) = read {
+                // The driver may have ended.
+                let _ = pages.blocking_send(Err(failure));
+            }
+        });
+        found
+    }
+
+    /// Takes what was found; true while there may be more.
+    fn restore(&mut self, found: Option<Found>) -> Result<bool, StoreError> {
+        let Some(found) = found else {
+            info!(messages = self.restored, "queue.restored");
+            self.queue.restored.cancel();
+            return Ok(false);
+        };
+        let now = self.queue.clock.now();
+        for item in found? {
+            match item {
+                Scanned::Damaged(id) => error!(qid = %id, "msg.damaged"),
+                Scanned::Message(message) => {
+                    self.scheduler.restore(now, *message);
+                    self.restored += 1;
                 }
             }
         }
-        info!(messages = count, "queue.restored");
-        Ok(())
+        Ok(true)
     }
 
-    async fn drive(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+    async fn drive(
+        &mut self,
+        events: &mut mpsc::UnboundedReceiver<Event>,
+        mut found: mpsc::Receiver<Found>,
+    ) {
+        let mut restoring = true;
         let shutdown = self.queue.shutdown.clone();
         let mut taken = Vec::with_capacity(EVENTS);
         let mut draining = false;
@@ -132,6 +152,10 @@ impl Driver {
                     self.scheduler.drain();
                 }
                 _ = events.recv_many(&mut taken, EVENTS) => {}
+                page = found.recv(), if restoring => match self.restore(page) {
+                    Ok(more) => restoring = more,
+                    Err(failure) => return self.fail(&failure),
+                },
                 () = sleep_until(wake) => {}
                 _ = gauges.tick() => {
                     // A committer that panicked says nothing any more.
@@ -144,6 +168,13 @@ impl Driver {
             for event in taken.drain(..) {
                 if let Err(failure) = self.handle(event) {
                     return self.fail(&failure);
+                }
+            }
+            // Here too: old mail gets its turn however much new mail comes in.
+            if restoring && let Ok(page) = found.try_recv() {
+                match self.restore(Some(page)) {
+                    Ok(more) => restoring = more,
+                    Err(failure) => return self.fail(&failure),
                 }
             }
             let now = self.queue.clock.now();
@@ -311,8 +342,4 @@ impl Driver {
         error!(%failure, "queue.failed");
         self.queue.shutdown.cancel();
     }
-}
-
-fn fail(why: &str) -> StoreError {
-    StoreError::Failed(why.into())
 }

@@ -67,7 +67,6 @@ async fn run(context: Context) -> anyhow::Result<()> {
         context.shutdown().clone(),
         context.tracker().clone(),
     )?;
-    queue.restored().await;
     for (socket, routes) in [
         (&config.rpc.queue_submit, queue.submission_routes()),
         (&config.rpc.queue_agent, queue.agent_routes()),

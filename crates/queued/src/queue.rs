@@ -64,8 +64,8 @@ impl std::ops::Deref for Queue {
 }
 
 impl Queue {
-    /// Starts the queue on the current runtime. Messages that are in the store are read before
-    /// anything is delivered. The queue drains when `shutdown` is cancelled, and cancels it itself
+    /// Starts the queue on the current runtime. New mail is accepted from then on; what is in the
+    /// store comes into the schedule meanwhile. The queue drains when `shutdown` is cancelled, and cancels it itself
     /// when the store fails; its tasks are on `tracker`.
     pub fn start(
         settings: Settings,
@@ -119,7 +119,7 @@ impl Queue {
         self.committer.failure().cloned()
     }
 
-    /// Waits until what was in the store is in the schedule. Serve nobody before.
+    /// Waits until what was in the store is in the schedule.
     pub async fn restored(&self) {
         self.restored.cancelled().await;
     }

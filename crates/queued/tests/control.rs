@@ -614,6 +614,10 @@ impl QueueStore for Failing {
     fn read_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
         self.0.read_chunk(id, chunk)
     }
+    fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError> {
+        self.0.recover(each)
+    }
+
     fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
         self.0.scan(after, limit)
     }

@@ -3,6 +3,7 @@
 use mail_types::QueueId;
 use sled::Batch;
 
+use super::pack::Pack;
 use super::{SledStore, keys};
 use crate::codec::{decode_head, page_count};
 use crate::fsck::{FsckReport, Problem};
@@ -28,10 +29,45 @@ pub(super) fn fsck(store: &SledStore, repair: bool) -> Result<FsckReport, StoreE
     for prefix in [keys::CHUNKS, keys::PAGES] {
         check_orphans(store, &prefix, repair, &mut report)?;
     }
+    for prefix in [keys::PACKS_CONTENT, keys::PACKS_GONE] {
+        check_packs(store, &prefix, repair, &mut report)?;
+    }
     if repair {
         store.sync()?;
     }
     Ok(report)
+}
+
+/// Looks for what belongs to a pack that is not there, and for packs that cannot be read.
+fn check_packs(
+    store: &SledStore,
+    prefix: &[u8],
+    repair: bool,
+    report: &mut FsckReport,
+) -> Result<(), StoreError> {
+    for key in store.db.scan_prefix(prefix).keys() {
+        let key = key.map_err(StoreError::failed)?;
+        let Some(pack) = keys::id(&key) else { continue };
+        // In one batch with what belongs to it, so that it may not be older.
+        let records = store.db.get(keys::pack(pack.get()));
+        let records = records.map_err(StoreError::failed)?;
+        let still = store.db.contains_key(&key).map_err(StoreError::failed)?;
+        match records {
+            Some(records) if Pack::read(&records).is_some() => continue,
+            _ if !still => continue,
+            Some(_) => report.problems.push(Problem::Record { id: pack }),
+            None => {
+                report.problems.push(Problem::Orphan {
+                    id: pack,
+                    removed: repair,
+                });
+                if repair {
+                    store.db.remove(&key).map_err(StoreError::failed)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_content(

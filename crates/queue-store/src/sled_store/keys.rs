@@ -8,12 +8,40 @@ use mail_types::QueueId;
 pub(super) const ID_MARK: &[u8] = b"m:ids";
 
 const CHUNK: u8 = b'c';
+const GONE: u8 = b'g';
 const HEAD: u8 = b'h';
+const PACK: u8 = b'p';
+const PACK_CONTENT: u8 = b'q';
 const PAGE: u8 = b'r';
 const UPLOAD: u8 = b'u';
 
 pub(super) fn head(id: QueueId) -> [u8; 9] {
     plain(HEAD, id)
+}
+
+/// The records of a pack.
+pub(super) fn pack(pack: u64) -> [u8; 9] {
+    plain(PACK, pack.into())
+}
+
+/// The contents of a pack.
+pub(super) fn pack_content(pack: u64) -> [u8; 9] {
+    plain(PACK_CONTENT, pack.into())
+}
+
+/// Which messages of a pack are gone.
+pub(super) fn pack_gone(pack: u64) -> [u8; 9] {
+    plain(GONE, pack.into())
+}
+
+/// The records of all packs with a lower number.
+pub(super) fn packs_before(pack: u64) -> std::ops::Range<[u8; 9]> {
+    plain(PACK, 0.into())..plain(PACK, pack.into())
+}
+
+/// All heads with a lower id.
+pub(super) fn heads_before(id: QueueId) -> std::ops::Range<[u8; 9]> {
+    plain(HEAD, 0.into())..plain(HEAD, id)
 }
 
 /// Tells that content of a message is there whose record is yet to come.
@@ -41,6 +69,9 @@ pub(super) fn heads_after(after: Option<QueueId>) -> (Bound<Vec<u8>>, Bound<Vec<
 pub(super) const UPLOADS: [u8; 1] = [UPLOAD];
 pub(super) const CHUNKS: [u8; 1] = [CHUNK];
 pub(super) const PAGES: [u8; 1] = [PAGE];
+pub(super) const PACKS: [u8; 1] = [PACK];
+pub(super) const PACKS_CONTENT: [u8; 1] = [PACK_CONTENT];
+pub(super) const PACKS_GONE: [u8; 1] = [GONE];
 
 /// The content of one message.
 pub(super) fn chunks_of(id: QueueId) -> [u8; 9] {

@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,12 @@ use tracing::info;
 
 use super::ids::{IdSource, first_mark};
 use super::unfinished::remove_unfinished;
+use super::young::Young;
 use super::{SledStore, keys};
 use crate::store::StoreError;
+
+/// The unit of the engine's log in octets. Its default is 512 KiB.
+const SEGMENT: usize = 8 * 1024 * 1024;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -44,12 +49,21 @@ impl SledStore {
                 .map(u64::from_be_bytes)
                 .map_err(|_| StoreError::failed("the mark of ids is damaged"))?,
         };
+        let ids = IdSource::new(mark);
+        let last_pack = db.scan_prefix(keys::PACKS).keys().next_back();
+        let last_pack = last_pack.transpose().map_err(StoreError::failed)?;
+        let last_pack = last_pack.as_deref().and_then(keys::id);
+        let first_new_pack = last_pack.map_or(0, |last| last.get() + 1);
         let store = Self {
             db,
             log,
             folder: options.folder.clone(),
             min_free: options.min_free,
-            ids: IdSource::new(mark),
+            first_new_id: ids.first(),
+            first_new_pack,
+            ids,
+            young: Mutex::new(Young::new(first_new_pack)),
+            room: Mutex::default(),
         };
         store.sweep()?;
         Ok(store)
@@ -89,6 +103,9 @@ fn open_db(options: &SledOptions) -> Result<Db, StoreError> {
             .path(&options.folder)
             .cache_capacity(options.cache)
             .flush_every_ms(None)
+            // A leaf has up to 17 values of 64 KiB. What is over a quarter of a segment the engine
+            // puts into a file of its own with two syncs.
+            .segment_size(SEGMENT)
             .mode(sled::Mode::HighThroughput);
         remove_unfinished(&options.folder).map_err(StoreError::failed)?;
         match config.open() {
