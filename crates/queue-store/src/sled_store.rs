@@ -44,9 +44,6 @@ pub struct SledStore {
     min_free: u64,
     ids: IdSource,
     young: Mutex<Young>,
-    /// Ids and packs from here on are younger than the opening.
-    first_new_id: QueueId,
-    first_new_pack: u64,
     /// What was free on the file system, and when.
     room: Mutex<Option<(Instant, u64)>>,
 }

@@ -38,9 +38,9 @@ pub trait QueueStore: Send + Sync + 'static {
     /// At most `limit` records in the order of their ids, from behind `after`.
     fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError>;
 
-    /// Reads all that was there when the store was opened, in no order, some at a time, until
-    /// `each` answers false. Others may write meanwhile: they may change, and find, what is new
-    /// and what `each` was given. Call it once, before anything else is asked for.
+    /// Reads all that is there, in no order, some at a time, until `each` answers false. Others may
+    /// write meanwhile: they may change, and find, what is new and what `each` was given. What is
+    /// new may or may not be met. Call it before anything else is asked for.
     fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError>;
 
     /// Fails with [`StoreError::Full`] if so many octets more would leave too little room.

@@ -119,6 +119,8 @@ impl Driver {
         for item in found? {
             match item {
                 Scanned::Damaged(id) => error!(qid = %id, "msg.damaged"),
+                // It came in meanwhile, and is in the schedule by that.
+                Scanned::Message(message) if message.id >= self.queue.first_new => {}
                 Scanned::Message(message) => {
                     self.scheduler.restore(now, *message);
                     self.restored += 1;

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use mail_rpc::pb::queue::v1::delivery_agent_service_server::DeliveryAgentServiceServer;
 use mail_rpc::pb::queue::v1::queue_admin_service_server::QueueAdminServiceServer;
 use mail_rpc::pb::queue::v1::submission_service_server::SubmissionServiceServer;
+use mail_types::QueueId;
 use queue_store::{CHUNK_SIZE, Committer, QueueStore, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub struct Parts {
     /// Cancelled when the agents have no more tasks.
     pub(crate) drained: CancellationToken,
     pub(crate) tracker: TaskTracker,
+    /// Messages from this id on came in after the start.
+    pub(crate) first_new: QueueId,
 }
 
 impl std::fmt::Debug for Parts {
@@ -79,6 +82,7 @@ impl Queue {
         let incoming = incoming.min(Semaphore::MAX_PERMITS);
         let incoming_total = u32::try_from(incoming).unwrap_or(u32::MAX);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let first_new = store.new_id().map_err(std::io::Error::other)?;
         let committer = Committer::start(store.clone())?;
         let (events, queue) = mpsc::unbounded_channel();
         let parts = Parts {
@@ -95,6 +99,7 @@ impl Queue {
             restored: CancellationToken::new(),
             drained: CancellationToken::new(),
             tracker,
+            first_new,
         };
         let started = Self(Arc::new(parts));
         let driven = started.clone();

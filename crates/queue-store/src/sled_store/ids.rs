@@ -45,11 +45,6 @@ impl IdSource {
         }
     }
 
-    /// No id from here on was given out before the opening.
-    pub(super) fn first(&self) -> QueueId {
-        self.next.load(SeqCst).into()
-    }
-
     /// The next id. `persist` puts a new mark on disk; it is called only when the block ran out.
     pub(super) fn next(
         &self,

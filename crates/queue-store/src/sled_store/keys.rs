@@ -39,11 +39,6 @@ pub(super) fn packs_before(pack: u64) -> std::ops::Range<[u8; 9]> {
     plain(PACK, 0.into())..plain(PACK, pack.into())
 }
 
-/// All heads with a lower id.
-pub(super) fn heads_before(id: QueueId) -> std::ops::Range<[u8; 9]> {
-    plain(HEAD, 0.into())..plain(HEAD, id)
-}
-
 /// Tells that content of a message is there whose record is yet to come.
 pub(super) fn upload(id: QueueId) -> [u8; 9] {
     plain(UPLOAD, id)

@@ -59,8 +59,6 @@ impl SledStore {
             log,
             folder: options.folder.clone(),
             min_free: options.min_free,
-            first_new_id: ids.first(),
-            first_new_pack,
             ids,
             young: Mutex::new(Young::new(first_new_pack)),
             room: Mutex::default(),

@@ -23,7 +23,8 @@ impl SledStore {
     pub(super) fn young(&self) -> Result<MutexGuard<'_, Young>, StoreError> {
         let mut young = self.lock_young();
         if young.known == Known::Not {
-            self.read_packs(|pack, gone, value| {
+            let end = young.next_pack();
+            self.read_packs(end, |pack, gone, value| {
                 young.add(pack, gone, value.members().map(|member| member.id));
                 Ok(true)
             })?;
@@ -37,9 +38,10 @@ impl SledStore {
         self.young.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every pack that was there at the opening, until `each` wants no more.
+    /// Every pack with a lower number than `end`, until `each` wants no more.
     fn read_packs(
         &self,
+        end: u64,
         mut each: impl FnMut(u64, Gone, Pack<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let mut all_gone = HashMap::new();
@@ -53,7 +55,7 @@ impl SledStore {
             })?;
             all_gone.insert(pack.get(), gone);
         }
-        for entry in self.db.range(keys::packs_before(self.first_new_pack)) {
+        for entry in self.db.range(keys::packs_before(end)) {
             let (key, value) = entry.map_err(StoreError::failed)?;
             let Some(pack) = keys::id(&key) else { continue };
             let pack = pack.get();
@@ -73,14 +75,15 @@ impl SledStore {
         &self,
         each: &mut dyn FnMut(Vec<Scanned>) -> bool,
     ) -> Result<(), StoreError> {
-        let read_already = {
+        let (read_already, end) = {
             let mut young = self.lock_young();
-            std::mem::replace(&mut young.known, Known::InPart) == Known::All
+            let known = std::mem::replace(&mut young.known, Known::InPart);
+            (known == Known::All, young.next_pack())
         };
         let mut page = Vec::with_capacity(PAGE);
         let mut wanted = true;
         // Before the packs: what moves out of them meanwhile is not met again.
-        for entry in self.db.range(keys::heads_before(self.first_new_id)) {
+        for entry in self.db.range(keys::heads_after(None)) {
             let (key, value) = entry.map_err(StoreError::failed)?;
             let Some(id) = keys::id(&key) else { continue };
             page.push(scanned(id, self.read_message(id, &value))?);
@@ -91,7 +94,7 @@ impl SledStore {
                 return Ok(());
             }
         }
-        self.read_packs(|pack, gone, value| {
+        self.read_packs(end, |pack, gone, value| {
             if !read_already {
                 let ids = value.members().map(|member| member.id);
                 self.lock_young().add(pack, gone, ids);

@@ -116,6 +116,11 @@ impl Young {
         range.take(limit).map(|(id, place)| (*id, *place)).collect()
     }
 
+    /// The number of the next pack.
+    pub(super) fn next_pack(&self) -> u64 {
+        self.next_pack
+    }
+
     pub(super) fn new_pack(&mut self) -> u64 {
         self.next_pack += 1;
         self.next_pack - 1
