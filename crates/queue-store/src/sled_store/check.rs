@@ -53,8 +53,8 @@ fn check_packs(
         let records = records.map_err(StoreError::failed)?;
         let still = store.db.contains_key(&key).map_err(StoreError::failed)?;
         match records {
-            Some(records) if Pack::read(&records).is_some() => continue,
-            _ if !still => continue,
+            Some(records) if Pack::read(&records).is_some() => {}
+            _ if !still => {}
             Some(_) => report.problems.push(Problem::Record { id: pack }),
             None => {
                 report.problems.push(Problem::Orphan {

@@ -147,7 +147,7 @@ impl<'a> Pack<'a> {
     }
 }
 
-impl<'a> Member<'a> {
+impl Member<'_> {
     pub(super) fn message(&self) -> Result<Message, StoreError> {
         let (message, total) = decode_head(self.id, self.record)?;
         if message.recipients.len() == total {

@@ -1,6 +1,7 @@
 //! Reading: one message, some in order, all that were there at the opening.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -154,11 +155,12 @@ impl SledStore {
         let mut packs: HashMap<u64, Option<IVec>> = HashMap::new();
         let mut found = Vec::new();
         for (id, place) in self.young()?.behind(after, limit) {
-            if !packs.contains_key(&place.pack) {
-                packs.insert(place.pack, self.value(keys::pack(place.pack))?);
-            }
+            let value = match packs.entry(place.pack) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.value(keys::pack(place.pack))?),
+            };
             // None: the message left while others were read.
-            if let Some(Some(value)) = packs.get(&place.pack) {
+            if let Some(value) = value {
                 let message = member(id, place, value, |member| member.message());
                 found.push(scanned(id, message)?);
             }
