@@ -1,5 +1,6 @@
 //! Mail in files of others: what Dovecot and Python see of an export, and what comes back.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -168,9 +169,11 @@ fn a_maildir_of_dovecot_is_imported() -> Result<()> {
         ("INBOX", ""),
         ("Alt/&ANw-n", "Later \\Answered"),
     ] {
-        commands.push_str(&format!(
-            "a APPEND {mailbox} ({flags}) \"18-Nov-2023 12:13:20 +0000\" {{21+}}\nSubject: x\r\n\r\nhello\r\n\n"
-        ));
+        // Writing into a string does not fail.
+        let _ = writeln!(
+            commands,
+            "a APPEND {mailbox} ({flags}) \"18-Nov-2023 12:13:20 +0000\" {{21+}}\nSubject: x\r\n\r\nhello\r\n"
+        );
     }
     commands.push_str("s SELECT INBOX\nd UID STORE 1 +FLAGS (\\Deleted)\ne EXPUNGE\n");
     commands.push_str("l SUBSCRIBE Alt/&ANw-n\n");
