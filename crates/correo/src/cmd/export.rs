@@ -152,7 +152,7 @@ impl Export<'_> {
         let path = path.display().to_string();
         let mut line = format!("{messages} messages of {mailboxes} mailboxes are in {path}");
         if damaged > 0 {
-            line.push_str(&format!("; {damaged} damaged ones are not"));
+            line += &format!("; {damaged} damaged ones are not");
         }
         self.out.both(
             line,

@@ -252,10 +252,10 @@ impl Import {
         let (imported, before, failed) = (self.imported, self.before, self.failed);
         let mut line = format!("{imported} messages are imported into {account}");
         if before > 0 {
-            line.push_str(&format!(", {before} were before"));
+            line += &format!(", {before} were before");
         }
         if failed > 0 {
-            line.push_str(&format!(", {failed} could not be"));
+            line += &format!(", {failed} could not be");
         }
         self.out.both(
             line,

@@ -247,7 +247,7 @@ impl Counts {
         let mut is_clean = true;
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             is_clean = false;
-            line.push_str(&format!(", {count} {what}"));
+            line += &format!(", {count} {what}");
         }
         if is_clean {
             line.push_str(", all is well");
