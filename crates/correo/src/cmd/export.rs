@@ -1,5 +1,6 @@
 //! An account's mail written into files.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -152,7 +153,7 @@ impl Export<'_> {
         let path = path.display().to_string();
         let mut line = format!("{messages} messages of {mailboxes} mailboxes are in {path}");
         if damaged > 0 {
-            line += &format!("; {damaged} damaged ones are not");
+            let _ = write!(line, "; {damaged} damaged ones are not");
         }
         self.out.both(
             line,

@@ -1,6 +1,7 @@
 //! Mail of files taken into an account.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -252,10 +253,10 @@ impl Import {
         let (imported, before, failed) = (self.imported, self.before, self.failed);
         let mut line = format!("{imported} messages are imported into {account}");
         if before > 0 {
-            line += &format!(", {before} were before");
+            let _ = write!(line, ", {before} were before");
         }
         if failed > 0 {
-            line += &format!(", {failed} could not be");
+            let _ = write!(line, ", {failed} could not be");
         }
         self.out.both(
             line,

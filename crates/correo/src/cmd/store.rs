@@ -1,5 +1,6 @@
 //! The mail on disk: checked, mended, its index made anew.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
@@ -247,7 +248,7 @@ impl Counts {
         let mut is_clean = true;
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             is_clean = false;
-            line += &format!(", {count} {what}");
+            let _ = write!(line, ", {count} {what}");
         }
         if is_clean {
             line.push_str(", all is well");
