@@ -230,7 +230,7 @@ async fn a_message_that_cannot_be_read_harms_no_other() {
     client.say("TOP 1 0", "-ERR [SYS/TEMP]").await;
     // Another client has removed it meanwhile.
     daemon.world.mailbox.state().messages.remove(1);
-    client.say("RETR 2", "-ERR [SYS/TEMP]").await;
+    client.say("RETR 2", "-ERR the message").await;
     client.say("RETR 3", "+OK").await;
     assert_eq!(client.lines().await.len(), 1);
 }
