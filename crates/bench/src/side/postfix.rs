@@ -156,7 +156,7 @@ fn main_cf(place: &Path, lmtp: &Path, sink: SocketAddr) -> String {
          smtp_dns_support_level = disabled\nsmtp_tls_security_level = none\n\
          alias_maps =\nalias_database =\nlocal_recipient_maps =\n\
          maillog_file = {base}/data/log\nmaillog_file_prefixes = {base}\n\
-         default_process_limit = 1500\nin_flow_delay = 0\nsmtpd_peername_lookup = no\n\
+         default_process_limit = 1500\nmax_idle = 5s\nin_flow_delay = 0\nsmtpd_peername_lookup = no\n\
          smtpd_client_connection_count_limit = 0\nsmtpd_client_connection_rate_limit = 0\n\
          smtpd_client_message_rate_limit = 0\nsmtpd_relay_restrictions = permit_mynetworks, \
          reject_unauth_destination\nmessage_size_limit = 52428800\nmailbox_size_limit = 0\n\
