@@ -7,14 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::Arguments;
 use crate::load::sink::Sink;
-use crate::load::smtp::SmtpLoad;
 use crate::measure::syncs;
 use crate::report::{self, Report, flame};
 use crate::result::Values;
 use crate::rows::{ALL, Group, Scale, World};
 use crate::side::correo::Correo;
 use crate::side::peers::Peers;
-use crate::side::{Mailboxes, Side, USERS, addresses};
+use crate::side::{Mailboxes, Side, load};
 use crate::usage::{self, Tree};
 
 /// Handles for ten thousand connections and some.
@@ -248,16 +247,7 @@ impl Bench {
 
 fn flow(side: &mut dyn Side, messages: usize) -> Result<()> {
     let mailboxes = Mailboxes::open(side)?;
-    let load = SmtpLoad {
-        to: side.smtp(),
-        sessions: 20,
-        messages,
-        size: 4096,
-        recipients: addresses("user", USERS),
-        reconnect: false,
-        lmtp: false,
-    };
-    load.run()?;
+    load(side.smtp(), 20, messages, 4096).run()?;
     mailboxes.wait(messages, std::time::Duration::from_mins(5))
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::load::Sample;
 use crate::load::imap::Imap;
+use crate::load::smtp::SmtpLoad;
 
 /// The domain whose mail is delivered here.
 pub(crate) const DOMAIN: &str = "example.org";
@@ -68,6 +69,19 @@ pub(crate) fn addresses(prefix: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| address(&format!("{prefix}{number}")))
         .collect()
+}
+
+/// Messages for all users in turn, over sessions that stay open.
+pub(crate) fn load(to: SocketAddr, sessions: usize, messages: usize, size: usize) -> SmtpLoad {
+    SmtpLoad {
+        to,
+        sessions,
+        messages,
+        size,
+        recipients: addresses("user", USERS),
+        reconnect: false,
+        lmtp: false,
+    }
 }
 
 /// One session for each user, to see how much mail has arrived.

@@ -52,6 +52,18 @@ pub(crate) trait Sink {
     fn finish(&mut self) -> Result<Vec<String>, Failure>;
 }
 
+/// Mailboxes that are subscribed to and have no file of their own.
+fn subscribe(names: Vec<String>, target: &mut dyn Target) -> Result<(), Failure> {
+    for name in names {
+        target.mailbox(pb::MailboxFacts {
+            name,
+            subscribed: true,
+            ..pb::MailboxFacts::default()
+        })?;
+    }
+    Ok(())
+}
+
 /// Where imported mail goes.
 pub(crate) trait Target {
     /// A mailbox; what follows is in it. UIDNEXT is said at its end.

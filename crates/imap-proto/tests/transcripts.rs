@@ -12,20 +12,11 @@
 #[path = "transcripts/driver.rs"]
 mod driver;
 
-use std::path::{Path, PathBuf};
-
 use testkit::transcript::{Script, with_cuts};
-
-fn scripts() -> Vec<(PathBuf, Script)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/imap");
-    let scripts = Script::folder(&folder).unwrap();
-    assert!(scripts.len() >= 10, "the transcripts are missing");
-    scripts
-}
 
 #[test]
 fn however_they_are_cut() {
-    for (path, script) in scripts() {
+    for (path, script) in Script::of("imap").unwrap() {
         with_cuts(|cut| driver::run(&path, &script, cut));
     }
 }

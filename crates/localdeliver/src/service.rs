@@ -21,7 +21,8 @@ use mailbox_store::Account;
 use pb::failure::Kind;
 use pb::mailbox_admin_service_server::MailboxAdminService;
 use pb::mailbox_service_server::MailboxService;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::budget::Budget;
@@ -54,6 +55,30 @@ impl Service {
             budget: Budget::new(config.localdeliver.max_memory.bytes() / 2),
             searches: Semaphore::new(config.localdeliver.max_searches.max(1)),
         }))
+    }
+
+    /// Answers that `work` sends in the background, until it is done, the caller goes or we end.
+    fn answer<T, F>(
+        &self,
+        waiting: usize,
+        work: impl FnOnce(Self, mpsc::Sender<Result<T, Status>>) -> F,
+    ) -> Answers<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(waiting);
+        let caller = sender.clone();
+        let work = work(self.clone(), sender);
+        let shutdown = self.0.context.shutdown().clone();
+        self.0.context.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = caller.closed() => {}
+                () = work => {}
+            }
+        });
+        self.until_shutdown(ReceiverStream::new(receiver))
     }
 
     /// Ends a stream of answers when the daemon ends, so that its end does not wait for clients.

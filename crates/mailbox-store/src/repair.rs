@@ -352,17 +352,5 @@ impl Mender<'_, '_, '_> {
 
 /// Its UIDVALIDITY is one that no client knows.
 fn recovered(name: String, now: i64) -> MailboxRow {
-    MailboxRow {
-        name,
-        special_use: SpecialUse::None,
-        uid_validity: u32::try_from(now).unwrap_or(1),
-        uid_next: 1,
-        highest_modseq: 1,
-        recent_from: 1,
-        messages: 0,
-        unseen: 0,
-        deleted: 0,
-        size: 0,
-        keywords: Vec::new(),
-    }
+    MailboxRow::empty(name, SpecialUse::None, u32::try_from(now).unwrap_or(1))
 }

@@ -161,6 +161,23 @@ fn number_in(id: EmailId, at: usize) -> u64 {
 }
 
 impl MailboxRow {
+    /// A mailbox that never had mail.
+    pub(crate) fn empty(name: String, special_use: SpecialUse, uid_validity: u32) -> Self {
+        Self {
+            name,
+            special_use,
+            uid_validity,
+            uid_next: 1,
+            highest_modseq: 1,
+            recent_from: 1,
+            messages: 0,
+            unseen: 0,
+            deleted: 0,
+            size: 0,
+            keywords: Vec::new(),
+        }
+    }
+
     pub(crate) fn id(raw: u64) -> MailboxId {
         raw.into()
     }

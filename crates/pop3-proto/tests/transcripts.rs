@@ -12,27 +12,18 @@
 #[path = "transcripts/driver.rs"]
 mod driver;
 
-use std::path::{Path, PathBuf};
-
 use testkit::transcript::{Script, with_cuts};
-
-fn scripts() -> Vec<(PathBuf, Script)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/pop3");
-    let scripts = Script::folder(&folder).unwrap();
-    assert!(scripts.len() >= 10, "the transcripts are missing");
-    scripts
-}
 
 #[test]
 fn however_they_are_cut() {
-    for (path, script) in scripts() {
+    for (path, script) in Script::of("pop3").unwrap() {
         with_cuts(|cut| driver::run(&path, &script, cut));
     }
 }
 
 #[test]
 fn sent_ahead() {
-    for (path, script) in scripts() {
+    for (path, script) in Script::of("pop3").unwrap() {
         if script.can_be_sent_ahead() {
             with_cuts(|cut| driver::run(&path, &script.sent_ahead(), cut));
         }

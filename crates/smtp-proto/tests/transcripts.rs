@@ -11,59 +11,21 @@
 
 #[path = "transcripts/driver.rs"]
 mod driver;
-#[path = "transcripts/script.rs"]
-mod script;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use script::Script;
-
-fn scripts() -> Vec<(PathBuf, Script)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/smtp");
-    let mut scripts: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "txt"))
-        .map(|path| {
-            let script = Script::parse(&fs::read_to_string(&path).unwrap());
-            (path, script)
-        })
-        .collect();
-    assert!(scripts.len() >= 10, "the transcripts are missing");
-    scripts.sort_by(|a, b| a.0.cmp(&b.0));
-    scripts
-}
-
-fn run_all(cut: impl Fn(usize) -> usize) {
-    for (path, script) in scripts() {
-        driver::run(&path, &script, &cut);
-    }
-}
+use testkit::transcript::{Script, with_cuts};
 
 #[test]
-fn in_one_piece() {
-    run_all(|_| usize::MAX);
-}
-
-#[test]
-fn byte_by_byte() {
-    run_all(|_| 1);
-}
-
-#[test]
-fn at_other_cuts() {
-    for seed in 1..40 {
-        run_all(|at| 1 + (at * 31 + seed * 17) % (2 + seed));
+fn however_they_are_cut() {
+    for (path, script) in Script::of("smtp").unwrap() {
+        with_cuts(|cut| driver::run(&path, &script, cut));
     }
 }
 
 #[test]
 fn sent_ahead() {
-    for (path, script) in scripts() {
+    for (path, script) in Script::of("smtp").unwrap() {
         if script.can_be_sent_ahead() {
-            driver::run(&path, &script.sent_ahead(), &|_| usize::MAX);
-            driver::run(&path, &script.sent_ahead(), &|at| 1 + at % 7);
+            with_cuts(|cut| driver::run(&path, &script.sent_ahead(), cut));
         }
     }
 }

@@ -10,12 +10,6 @@
 
 #[path = "daemon/process.rs"]
 mod process;
-#[allow(
-    dead_code,
-    reason = "shared with the tests of the state machine, which use all of it"
-)]
-#[path = "../../smtp-proto/tests/transcripts/script.rs"]
-mod script;
 #[path = "daemon/world.rs"]
 mod world;
 
@@ -24,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use process::{Client, Daemon};
-use script::{Script, Step};
+use testkit::transcript::{Script, Step};
 use tokio::net::TcpStream;
 use world::Answer;
 
@@ -53,11 +47,8 @@ fn queue_answers(script: &Script) -> impl Iterator<Item = Answer> {
 async fn transcripts() {
     // The conversations' EHLO has no STARTTLS.
     let daemon = Daemon::start_plain("").await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/smtp");
     let mut played = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let script = Script::parse(&std::fs::read_to_string(&path).unwrap());
+    for (path, script) in Script::of("smtp").unwrap() {
         if fits(&script) {
             play(&daemon, &path, &script).await;
             played += 1;

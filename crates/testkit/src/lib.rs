@@ -18,7 +18,7 @@ pub use dialogue::Dialogue;
 pub use dns::{DnsServer, Zone, reverse_records};
 pub use netns::{Host, Network};
 pub use ports::Ports;
-pub use postfix::Postfix;
+pub use postfix::{POSTFIX_SERVICES, Postfix};
 pub use process::Process;
 pub use suite::{Daemon, Suite, SuiteBuilder, correo};
 pub use tool::{Output, Tool, has_root, have};

@@ -15,12 +15,11 @@ pub struct Postfix {
     process: Process,
 }
 
-const MASTER: &str = "\
-smtp      inet  n - n - - smtpd
+/// Lines of master.cf for what every Postfix needs, without a listener.
+pub const POSTFIX_SERVICES: &str = "\
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
-tlsmgr    unix  - - n 1000? 1 tlsmgr
 rewrite   unix  - - n - - trivial-rewrite
 bounce    unix  - - n - 0 bounce
 defer     unix  - - n - 0 bounce
@@ -33,11 +32,17 @@ relay     unix  - - n - - smtp
 showq     unix  n - n - - showq
 error     unix  - - n - - error
 retry     unix  - - n - - error
-discard   unix  - - n - - discard
-virtual   unix  - n n - - virtual
 anvil     unix  - - n - 1 anvil
 scache    unix  - - n - 1 scache
 postlog   unix-dgram n - n - 1 postlogd
+";
+
+/// What this one has beside them.
+const MASTER: &str = "\
+smtp      inet  n - n - - smtpd
+tlsmgr    unix  - - n 1000? 1 tlsmgr
+discard   unix  - - n - - discard
+virtual   unix  - n n - - virtual
 ";
 
 impl Postfix {
@@ -74,7 +79,8 @@ impl Postfix {
              MAIL_CONFIG\n",
         );
         fs::write(place.join("etc/main.cf"), main)?;
-        fs::write(place.join("etc/master.cf"), MASTER)?;
+        let master = format!("{MASTER}{POSTFIX_SERVICES}");
+        fs::write(place.join("etc/master.cf"), master)?;
         let config = place.join("etc").display().to_string();
         let process = host.start("postfix", &["-c", &config, "start-fg"], &place.join("out"))?;
         let mut server = Self {

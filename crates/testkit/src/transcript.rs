@@ -19,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One line of a transcript.
 #[derive(Debug, Clone)]
@@ -57,10 +57,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// All scripts of a folder, by name.
-    pub fn folder(folder: &Path) -> Result<Vec<(PathBuf, Self)>> {
+    /// All scripts of a protocol, by name.
+    pub fn of(protocol: &str) -> Result<Vec<(PathBuf, Self)>> {
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts");
+        let folder = all.join(protocol);
         let mut scripts = Vec::new();
-        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "txt") {
                 let script = Self::parse(&fs::read_to_string(&path)?);
@@ -68,6 +70,10 @@ impl Script {
                 scripts.push((path, script));
             }
         }
+        ensure!(
+            scripts.len() >= 10,
+            "the transcripts of {protocol} are missing"
+        );
         scripts.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(scripts)
     }

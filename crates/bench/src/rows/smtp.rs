@@ -8,7 +8,7 @@ use super::{Group, World, nothing, rate};
 use crate::load::Sample;
 use crate::load::smtp::SmtpLoad;
 use crate::result::{Reading, Row, Unit};
-use crate::side::{Mailboxes, RELAY_DOMAIN, USERS, addresses};
+use crate::side::{Mailboxes, RELAY_DOMAIN, load};
 
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -44,7 +44,7 @@ pub(super) const FLOW: Group = Group {
                 let begun = Instant::now();
                 SmtpLoad {
                     reconnect,
-                    ..load(world, 20, messages, 4096)
+                    ..load(world.side.smtp(), 20, messages, 4096)
                 }
                 .run()?;
                 mailboxes.wait(messages, PATIENCE)?;
@@ -99,7 +99,7 @@ fn accept(world: &mut World<'_>) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
     for (id, sessions, messages, size) in loads {
         let (sample, cpu) = world.with_cpu(messages, |world| {
-            load(world, sessions, messages, size).run()
+            load(world.side.smtp(), sessions, messages, size).run()
         })?;
         readings.push(rate(id, &sample, cpu));
     }
@@ -119,7 +119,7 @@ pub(super) const RELAY: Group = Group {
             let recipients = vec![format!("somebody@{RELAY_DOMAIN}")];
             SmtpLoad {
                 recipients,
-                ..load(world, 20, messages, 4096)
+                ..load(world.side.smtp(), 20, messages, 4096)
             }
             .run()?;
             world.sink.wait(before + messages, PATIENCE)?;
@@ -133,15 +133,3 @@ pub(super) const RELAY: Group = Group {
     },
     once: false,
 };
-
-fn load(world: &World<'_>, sessions: usize, messages: usize, size: usize) -> SmtpLoad {
-    SmtpLoad {
-        to: world.side.smtp(),
-        sessions,
-        messages,
-        size,
-        recipients: addresses("user", USERS),
-        reconnect: false,
-        lmtp: false,
-    }
-}

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{Group, World, nothing};
-use crate::load::smtp::{SmtpLoad, wait_accepts};
+use crate::load::smtp::wait_accepts;
 use crate::result::{Reading, Row, Unit};
-use crate::side::{Mailboxes, RELAY_DOMAIN, USERS, addresses};
+use crate::side::{Mailboxes, RELAY_DOMAIN, load};
 
 const PATIENCE: Duration = Duration::from_mins(20);
 
@@ -35,16 +35,7 @@ pub(super) const GROUP: Group = Group {
         let count = world.scale.waiting;
         let mailboxes = Mailboxes::open(world.side)?;
         world.side.hold()?;
-        let load = SmtpLoad {
-            to: world.side.smtp(),
-            sessions: 50,
-            messages: count,
-            size: 1024,
-            recipients: addresses("user", USERS),
-            reconnect: false,
-            lmtp: false,
-        };
-        load.run()?;
+        load(world.side.smtp(), 50, count, 1024).run()?;
         let list = time_list(world, count)?;
         world.side.stop_queue()?;
         let begun = Instant::now();

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use testkit::{Daemon, Suite};
 
-use super::{BIG, DOMAIN, Mailboxes, PASSWORD, POP_USERS, RELAY_DOMAIN, Side, USERS, addresses};
+use super::{BIG, DOMAIN, Mailboxes, PASSWORD, POP_USERS, RELAY_DOMAIN, Side, USERS, load};
 use crate::load::Sample;
 use crate::load::sink::Sink;
-use crate::load::smtp::SmtpLoad;
 
 /// How long the queue may take to get empty.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -117,16 +116,7 @@ impl Side for Correo {
     fn deliver(&mut self, messages: usize) -> Result<Sample> {
         let mailboxes = Mailboxes::open(self)?;
         self.hold()?;
-        let load = SmtpLoad {
-            to: self.smtp(),
-            sessions: 20,
-            messages,
-            size: 4096,
-            recipients: addresses("user", USERS),
-            reconnect: false,
-            lmtp: false,
-        };
-        load.run()?;
+        load(self.smtp(), 20, messages, 4096).run()?;
         let begun = Instant::now();
         self.suite.start(Daemon::Localdeliver)?;
         mailboxes.wait(messages, PATIENCE)?;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::dovecot::Dovecot;
 use super::kernel::KernelSetting;
 use super::postfix::Postfix;
-use super::{Side, USERS, addresses, run};
+use super::{Side, load, run};
 use crate::load::Sample;
 use crate::load::sink::Sink;
 use crate::load::smtp::SmtpLoad;
@@ -93,16 +93,12 @@ impl Side for Peers {
 
     /// LMTP to Dovecot, without Postfix.
     fn deliver(&mut self, messages: usize) -> Result<Sample> {
-        let load = SmtpLoad {
-            to: self.dovecot.lmtp,
-            sessions: 20,
-            messages,
-            size: 4096,
-            recipients: addresses("user", USERS),
-            reconnect: false,
-            lmtp: true,
-        };
-        load.run()
+        let lmtp = true;
+        SmtpLoad {
+            lmtp,
+            ..load(self.dovecot.lmtp, 20, messages, 4096)
+        }
+        .run()
     }
 
     fn list(&self) -> Command {

@@ -5,31 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use testkit::{Process, wait_until};
+use testkit::{POSTFIX_SERVICES, Process, wait_until};
 
 use super::{DOMAIN, RELAY_DOMAIN, run};
-
-const MASTER: &str = "\
-pickup    unix  n - n 60 1 pickup
-cleanup   unix  n - n - 0 cleanup
-qmgr      unix  n - n 300 1 qmgr
-rewrite   unix  - - n - - trivial-rewrite
-bounce    unix  - - n - 0 bounce
-defer     unix  - - n - 0 bounce
-trace     unix  - - n - 0 bounce
-verify    unix  - - n - 1 verify
-flush     unix  n - n 1000? 0 flush
-proxymap  unix  - - n - - proxymap
-smtp      unix  - - n - - smtp
-relay     unix  - - n - - smtp
-showq     unix  n - n - - showq
-error     unix  - - n - - error
-retry     unix  - - n - - error
-lmtp      unix  - - n - 40 lmtp
-anvil     unix  - - n - 1 anvil
-scache    unix  - - n - 1 scache
-postlog   unix-dgram n - n - 1 postlogd
-";
 
 /// Postfix that hands mail to Dovecot by LMTP.
 #[derive(Debug)]
@@ -50,7 +28,8 @@ impl Postfix {
         let owner = nix::unistd::User::from_name("postfix")?.context("there is no user postfix")?;
         nix::unistd::chown(&place.join("data"), Some(owner.uid), Some(owner.gid))?;
         fs::write(place.join("etc/main.cf"), main_cf(&place, lmtp, sink))?;
-        let master = format!("127.0.0.1:{port} inet n - n - 1500 smtpd\n{MASTER}");
+        let own = format!("127.0.0.1:{port} inet n - n - 1500 smtpd\nlmtp unix - - n - 40 lmtp\n");
+        let master = own + POSTFIX_SERVICES;
         fs::write(place.join("etc/master.cf"), master)?;
         let mut postfix = Self {
             process: None,

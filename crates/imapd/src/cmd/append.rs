@@ -1,5 +1,6 @@
 //! APPEND (RFC 3501 §6.3.11, RFC 3502, RFC 4315 §3): each message goes on to the store as it comes.
 
+use bytes::Bytes;
 use imap_proto::{Append, AppendNext, Code, Tag};
 use mail_rpc::CHUNK_SIZE;
 use mail_rpc::convert::uid_set;
@@ -94,10 +95,11 @@ impl Conversation {
         let Some(appending) = &mut self.appending else {
             return;
         };
-        for piece in data.chunks(CHUNK_SIZE) {
+        let mut rest = Bytes::from(data);
+        while !rest.is_empty() {
             let request = pb::AppendRequest {
                 begin: appending.begin.take(),
-                data: piece.to_vec().into(),
+                data: rest.split_to(rest.len().min(CHUNK_SIZE)),
                 ..pb::AppendRequest::default()
             };
             // A store that is gone shows at the end.

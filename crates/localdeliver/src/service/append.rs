@@ -12,7 +12,6 @@ use mailbox_store::{Account, Applied, Deliver, Expunge, Operation, Target};
 use pb::append_response::Result as Answer;
 use pb::failure::Kind;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tracing::warn;
 
@@ -61,17 +60,9 @@ impl Service {
         &self,
         requests: Streaming<pb::AppendRequest>,
     ) -> Answers<pb::AppendResponse> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let service = self.clone();
-        let shutdown = self.0.context.shutdown().clone();
-        self.0.context.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = sender.closed() => {}
-                () = service.take_messages(requests, &sender) => {}
-            }
-        });
-        self.until_shutdown(ReceiverStream::new(receiver))
+        self.answer(WAITING, |service, sender| async move {
+            service.take_messages(requests, &sender).await;
+        })
     }
 
     async fn take_messages(&self, mut requests: Streaming<pb::AppendRequest>, sender: &Sender) {
@@ -89,11 +80,11 @@ impl Service {
                 under_way.remove(&token);
                 continue;
             }
-            if request.begin.is_some() && under_way.len() >= UNDER_WAY {
-                return;
-            }
-            if request.begin.is_some() {
-                under_way.entry(token).or_default();
+            if request.begin.is_some() && !under_way.contains_key(&token) {
+                if under_way.len() >= UNDER_WAY {
+                    return;
+                }
+                under_way.insert(token, Incoming::default());
             }
             let Some(incoming) = under_way.get_mut(&token) else {
                 continue;
@@ -155,34 +146,37 @@ impl Service {
         let Some(account) = incoming.messages.first().map(|m| m.begin.account_id) else {
             return Answer::Failure(failure(Kind::Temporary, "no message came"));
         };
-        let mut operations = Vec::with_capacity(incoming.messages.len());
-        for message in incoming.messages {
-            let begin = message.begin;
-            let mailbox = match name(&begin.mailbox) {
-                Ok(name) => Target::Name(name),
-                Err(failure) => return Answer::Failure(failure),
-            };
-            let content = message.content.freeze();
-            operations.push(Operation::Deliver(Box::new(Deliver {
-                key: None,
-                mailbox,
-                uid: None,
-                flags: flag_names(begin.flags),
-                internal_date: begin.internal_date.unwrap_or_else(now),
-                internal_offset: begin.internal_date_offset,
-                summary: Arc::new(mail_message::summarize(&content)),
-                content: vec![content],
-                quota: begin.quota_bytes,
-            })));
-        }
         let stores = &self.0.stores;
         let stored = stores.with(AccountId::from(account), move |account| {
-            store(account, operations)
+            // Reading whole messages takes its time, which the runtime's threads do not have.
+            let operations: Result<Vec<_>, _> =
+                incoming.messages.into_iter().map(operation).collect();
+            match operations {
+                Ok(operations) => store(account, operations),
+                Err(failure) => Ok(Answer::Failure(failure)),
+            }
         });
         stored
             .await
             .unwrap_or_else(|error| Answer::Failure(store_failed(&error)))
     }
+}
+
+fn operation(message: Message) -> Result<Operation, pb::Failure> {
+    let begin = message.begin;
+    let mailbox = Target::Name(name(&begin.mailbox)?);
+    let content = message.content.freeze();
+    Ok(Operation::Deliver(Box::new(Deliver {
+        key: None,
+        mailbox,
+        uid: None,
+        flags: flag_names(begin.flags),
+        internal_date: begin.internal_date.unwrap_or_else(now),
+        internal_offset: begin.internal_date_offset,
+        summary: Arc::new(mail_message::summarize(&content)),
+        content: vec![content],
+        quota: begin.quota_bytes,
+    })))
 }
 
 /// Stores all, or none: what is stored already goes again when one cannot be.

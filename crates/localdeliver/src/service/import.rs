@@ -12,7 +12,6 @@ use pb::failure::Kind;
 use pb::import_request::Item;
 use pb::import_response::Result as Answer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{Answers, Service};
@@ -55,20 +54,13 @@ impl Service {
         &self,
         requests: Streaming<pb::ImportRequest>,
     ) -> Answers<pb::ImportResponse> {
-        let (sender, receiver) = mpsc::channel(WAITING);
         let (steps, taken) = mpsc::channel(TOGETHER);
-        let service = self.clone();
-        let shutdown = self.0.context.shutdown().clone();
-        self.0.context.spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = sender.closed() => {}
-                ((), ()) = async {
-                    tokio::join!(service.read_import(requests, steps), service.import(taken, &sender))
-                } => {}
-            }
-        });
-        self.until_shutdown(ReceiverStream::new(receiver))
+        self.answer(WAITING, |service, sender| async move {
+            tokio::join!(
+                service.read_import(requests, steps),
+                service.import(taken, &sender)
+            );
+        })
     }
 
     async fn read_import(

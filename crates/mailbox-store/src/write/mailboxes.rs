@@ -37,19 +37,8 @@ pub(super) fn new_row(
     // Seconds since 1970, and never one that an earlier mailbox had.
     let now = u64::try_from(now).unwrap_or(0);
     counters.uid_validity = now.clamp(counters.uid_validity + 1, u64::from(u32::MAX));
-    MailboxRow {
-        name: name.to_owned(),
-        special_use,
-        uid_validity: u32::try_from(counters.uid_validity).unwrap_or(u32::MAX),
-        uid_next: 1,
-        highest_modseq: 1,
-        recent_from: 1,
-        messages: 0,
-        unseen: 0,
-        deleted: 0,
-        size: 0,
-        keywords: Vec::new(),
-    }
+    let uid_validity = u32::try_from(counters.uid_validity).unwrap_or(u32::MAX);
+    MailboxRow::empty(name.to_owned(), special_use, uid_validity)
 }
 
 impl Batch<'_> {

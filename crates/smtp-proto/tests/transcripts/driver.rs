@@ -11,7 +11,7 @@ use smtp_proto::server::{
 };
 use smtp_proto::{AuthFailure, Refusal};
 
-use crate::script::{Script, Step, unescape};
+use testkit::transcript::{Cut, Script, Step, unescape};
 
 struct Driver<'a> {
     session: Session,
@@ -25,7 +25,7 @@ struct Driver<'a> {
     place: &'a Path,
 }
 
-pub(crate) fn run(place: &Path, script: &Script, cut: &dyn Fn(usize) -> usize) {
+pub(crate) fn run(place: &Path, script: &Script, cut: Cut<'_>) {
     let (settings, offer) = settings(&script.settings);
     let now = Instant::now();
     let questions = script.steps.iter().filter_map(|step| match step {
@@ -87,7 +87,7 @@ fn settings(lines: &[String]) -> (Settings, Offer) {
 }
 
 impl Driver<'_> {
-    fn input(&mut self, bytes: &[u8], cut: &dyn Fn(usize) -> usize) {
+    fn input(&mut self, bytes: &[u8], cut: Cut<'_>) {
         let mut at = 0;
         while at < bytes.len() {
             let mut piece = &bytes[at..][..cut(at).min(bytes.len() - at)];
@@ -223,8 +223,8 @@ impl Driver<'_> {
         };
         let answer = self.answer(&asked);
         let answer = match answer.split_once(' ') {
-            Some(("challenge", text)) => AuthAnswer::Challenge(unescape(text)),
-            Some(("success", text)) => AuthAnswer::Success(Some(unescape(text))),
+            Some(("challenge", text)) => AuthAnswer::Challenge(unescape(text).unwrap()),
+            Some(("success", text)) => AuthAnswer::Success(Some(unescape(text).unwrap())),
             _ => match answer.as_str() {
                 "success" => AuthAnswer::Success(None),
                 "challenge" => AuthAnswer::Challenge(Vec::new()),

@@ -9,7 +9,7 @@ use mail_rpc::pb::mailbox::v1 as pb;
 
 use super::{FLAGS, KEYWORDS, LETTERS, SUBSCRIPTIONS, UIDLIST};
 use crate::failure::{Failure, file};
-use crate::transfer::{Mail, Target, key, lines, names};
+use crate::transfer::{Mail, Target, key, lines, names, subscribe};
 
 /// A message's file.
 struct Entry {
@@ -40,14 +40,7 @@ pub(crate) fn read(root: &Path, target: &mut dyn Target) -> Result<(), Failure> 
         }
         folder(&name, &path, at.is_some(), target)?;
     }
-    for name in subscribed {
-        target.mailbox(pb::MailboxFacts {
-            name,
-            subscribed: true,
-            ..pb::MailboxFacts::default()
-        })?;
-    }
-    Ok(())
+    subscribe(subscribed, target)
 }
 
 fn folders(root: &Path, target: &mut dyn Target) -> Result<Vec<(String, PathBuf)>, Failure> {

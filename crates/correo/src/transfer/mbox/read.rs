@@ -11,7 +11,7 @@ use mail_rpc::pb::mailbox::v1 as pb;
 
 use super::{CHILDREN, SUBSCRIPTIONS};
 use crate::failure::{Failure, file};
-use crate::transfer::{Mail, Target, date, key, lines, names};
+use crate::transfer::{Mail, Target, date, key, lines, names, subscribe};
 use told::Told;
 
 /// Reads a file, or all files of a folder.
@@ -44,14 +44,7 @@ pub(crate) fn read(path: &Path, target: &mut dyn Target) -> Result<(), Failure> 
         }
         Mbox::read(&name, &path, at.is_some(), target)?;
     }
-    for name in subscribed {
-        target.mailbox(pb::MailboxFacts {
-            name,
-            subscribed: true,
-            ..pb::MailboxFacts::default()
-        })?;
-    }
-    Ok(())
+    subscribe(subscribed, target)
 }
 
 /// Files that begin as an mbox does, and empty ones.
