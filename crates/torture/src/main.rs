@@ -183,7 +183,7 @@ fn start(means: &Means, folder: &Path, accounts: usize) -> Result<World> {
         .option("queued", "min_free = \"1MiB\"")
         .option("localdeliver", "segment_size = \"4MiB\"")
         .option("localdeliver", "journal_size = \"4MiB\"")
-        .option("localdeliver", "open_accounts = 64");
+        .option("localdeliver", "open_accounts = 16");
     if let (Some(clock), Some(library)) = (&means.clock, trouble::faketime()) {
         suite = suite
             .environment("LD_PRELOAD", library)
