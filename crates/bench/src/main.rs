@@ -61,6 +61,7 @@ pub(crate) enum Peer {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = Arguments::parse();
+    testkit::unwind_on_signals()?;
     match arguments.load.take() {
         Some(load) => load.run(),
         None => run::run(&arguments),

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         sink,
     };
     for group in &groups {
-        bench.measure(group);
+        bench.measure(group)?;
     }
     let syncs = bench.count_syncs(&out);
     let flames = if arguments.flame {
@@ -130,7 +130,7 @@ struct Bench {
 
 impl Bench {
     /// Runs a group in turn on all sides; the first run only warms up.
-    fn measure(&mut self, group: &Group) {
+    fn measure(&mut self, group: &Group) -> Result<()> {
         let mut failed = vec![false; self.sides.len()];
         let runs = if group.once { 1 } else { self.runs + 1 };
         for run in 0..runs {
@@ -140,6 +140,8 @@ impl Bench {
                 }
                 let counts = group.once || run > 0;
                 if let Err(error) = self.one(group, at, run == 0, counts) {
+                    // What was killed by that has not failed.
+                    testkit::check_interrupt()?;
                     if let Some(failed) = failed.get_mut(at) {
                         *failed = true;
                     }
@@ -148,6 +150,7 @@ impl Bench {
                 }
             }
         }
+        Ok(())
     }
 
     fn one(&mut self, group: &Group, at: usize, is_first: bool, counts: bool) -> Result<()> {

@@ -123,6 +123,7 @@ impl Mailboxes {
             let more = messages / users + usize::from(number < messages % users);
             let expected = before.get(number).copied().unwrap_or(0) + more;
             loop {
+                testkit::check_interrupt()?;
                 let count = session.count("INBOX");
                 match count {
                     Ok(count) if count == expected => break,

@@ -5,6 +5,7 @@
 
 mod dialogue;
 mod dns;
+mod interrupt;
 mod netns;
 mod ports;
 mod postfix;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use dialogue::Dialogue;
 pub use dns::{DnsServer, Zone, reverse_records};
+pub use interrupt::{check_interrupt, interrupted, unwind_on_signals};
 pub use netns::{Host, Network};
 pub use ports::Ports;
 pub use postfix::{POSTFIX_SERVICES, Postfix};

@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::check_interrupt;
+
 /// How long a test waits for something that should happen at once. Long, because a machine that
 /// builds and tests in parallel can be very slow; reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -15,6 +17,7 @@ pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> 
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
+        check_interrupt()?;
         if Instant::now() > end {
             bail!("waited in vain: {what}");
         }

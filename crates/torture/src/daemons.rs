@@ -75,7 +75,7 @@ impl Daemons {
 
     /// Works until `is_done`.
     pub(crate) fn watch(&self, world: &World, is_done: impl Fn() -> bool) {
-        while !is_done() {
+        while !is_done() && !testkit::interrupted() {
             for daemon in Daemon::ALL {
                 if let Err(error) = self.look_at(world, daemon) {
                     world.findings.add(format!("{}: {error:#}", daemon.name()));

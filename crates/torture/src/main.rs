@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         let error = own_mounts();
         say(&format!("without mounts of its own: {error}"));
     }
-    match run(&cli) {
+    match testkit::unwind_on_signals().and_then(|()| run(&cli)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -280,6 +280,7 @@ fn all_rounds(
     let mut happened = Vec::new();
     for round in 1..=rounds {
         world.findings.begin(round);
+        testkit::check_interrupt()?;
         std::thread::sleep(Duration::from_millis(rng.random_range(0..700)));
         wait_up(world)?;
         let (kind, said) = match trouble::make(world, daemons, means, rng) {
@@ -309,7 +310,7 @@ fn all_rounds(
 fn flows(world: &World, after: &str) {
     let before = world.ledger.counts().0;
     let end = Instant::now() + Duration::from_secs(90);
-    while world.ledger.counts().0 < before + 5 {
+    while world.ledger.counts().0 < before + 5 && !testkit::interrupted() {
         if Instant::now() > end {
             let what = format!("no mail is accepted after: {after}");
             world
@@ -324,6 +325,7 @@ fn flows(world: &World, after: &str) {
 fn wait_up(world: &World) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(90);
     while !Daemons::are_up(world) {
+        testkit::check_interrupt()?;
         ensure!(
             Instant::now() < end,
             "the daemons do not start any more:\n{}",

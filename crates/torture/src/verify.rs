@@ -26,6 +26,7 @@ const CHUNK: u32 = 100;
 pub(crate) fn drain(world: &World) -> Result<()> {
     let end = Instant::now() + DRAIN;
     loop {
+        testkit::check_interrupt()?;
         let output = world.suite.cli(&["queue", "list", "--json"]).output()?;
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
         let count = listed.lines().filter(|line| !line.is_empty()).count();

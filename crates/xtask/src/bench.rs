@@ -1,5 +1,6 @@
 //! `bench`: the whole suite under load, beside Postfix and Dovecot if that is wanted.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::packages;
@@ -48,5 +49,6 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     // It starts the suite as the end-to-end tests do.
     bench.env("CORREO_BIN_DIR", &programs);
     bench.arg("--root").arg(root()?);
-    check(bench.args(arguments))
+    // In its place, so that a signal meets the one that has something to tear down.
+    Err(bench.args(arguments).exec().into())
 }

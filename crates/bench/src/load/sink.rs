@@ -45,6 +45,7 @@ impl Sink {
     pub(crate) fn wait(&self, count: usize, patience: Duration) -> Result<()> {
         let begun = Instant::now();
         while self.received() < count {
+            testkit::check_interrupt()?;
             if begun.elapsed() > patience {
                 bail!("{} of {count} messages came to the sink", self.received());
             }

@@ -162,6 +162,7 @@ pub(crate) fn wait_accepts(
     let mut content = message(1, 1024);
     content.extend(b".\r\n");
     loop {
+        testkit::check_interrupt()?;
         let tried =
             SmtpSession::open(to, false).and_then(|mut s| s.send(&envelope(recipient), &content));
         match tried {

@@ -89,6 +89,7 @@ fn settled(world: &World<'_>) -> Result<u64> {
     std::thread::sleep(std::time::Duration::from_secs(10));
     let mut last = u64::MAX;
     for _ in 0..30 {
+        testkit::check_interrupt()?;
         std::thread::sleep(std::time::Duration::from_secs(3));
         let now = Tree::of(&world.side.roots()?)?.memory();
         if now.saturating_add(now / 100) >= last {
