@@ -1,11 +1,11 @@
 //! Checks passwords: argon2 off the runtime's threads, few at once, and once for a password.
 
+mod memory;
+
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use argon2::password_hash::PasswordHash;
-use argon2::{Argon2, PasswordVerifier};
 use lru::LruCache;
 use mail_config::Directoryd;
 use mail_types::Secret;
@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::password::{self, Cost};
+use memory::Memory;
 
 /// Checks passwords. Clones share the pool and the cache.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ struct Inner {
     key: [u8; 32],
     /// The hash of no password, checked for unknown users so that they take as long as known ones.
     nobody: Secret<String>,
+    memory: Arc<Memory>,
 }
 
 /// A password that was right.
@@ -72,6 +74,7 @@ impl Verifier {
             ttl: *config.password_cache_ttl,
             key: rand::random(),
             nobody: password::argon2_hash(&nothing, &Cost::new(config))?,
+            memory: Arc::default(),
         })))
     }
 
@@ -101,7 +104,7 @@ impl Verifier {
         if self.0.remembers(account, &tag) {
             return Ok(true);
         }
-        let right = verify(hash.clone(), password).await?;
+        let right = self.0.verify(hash.clone(), password).await?;
         if right {
             self.0.remember(account, tag);
         }
@@ -121,12 +124,22 @@ impl Verifier {
             .acquire()
             .await
             .map_err(|_| VerifyError::Busy)?;
-        verify(self.0.nobody.clone(), password).await?;
+        self.0.verify(self.0.nobody.clone(), password).await?;
         Ok(())
     }
 }
 
 impl Inner {
+    async fn verify(
+        &self,
+        hash: Secret<String>,
+        password: Secret<Vec<u8>>,
+    ) -> Result<bool, VerifyError> {
+        let memory = self.memory.clone();
+        let checked = spawn_blocking(move || memory.verify(&hash, &password));
+        checked.await?.map_err(VerifyError::Hash)
+    }
+
     /// Covers the stored hash too, so that a changed password is forgotten by itself.
     fn tag(&self, hash: &Secret<String>, password: &Secret<Vec<u8>>) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -153,18 +166,6 @@ impl Inner {
             let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.put(account, Remembered { tag, until });
         }
-    }
-}
-
-async fn verify(hash: Secret<String>, password: Secret<Vec<u8>>) -> Result<bool, VerifyError> {
-    let checked = spawn_blocking(move || {
-        let hash = PasswordHash::new(hash.expose())?;
-        Argon2::default().verify_password(password.expose(), &hash)
-    });
-    match checked.await? {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::Password) => Ok(false),
-        Err(error) => Err(VerifyError::Hash(error)),
     }
 }
 
