@@ -64,6 +64,19 @@ impl Scale {
     };
 }
 
+impl Scale {
+    /// What a run sends that only warms up: enough that each mailbox gets some.
+    pub(crate) fn warm_up(self) -> Self {
+        Self {
+            messages: self.messages / 5,
+            middle: self.middle / 5,
+            large: self.large / 5,
+            lasts: self.lasts / 5,
+            ..self
+        }
+    }
+}
+
 /// What a group's functions get.
 pub(crate) struct World<'a> {
     pub(crate) side: &'a mut dyn Side,

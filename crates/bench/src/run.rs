@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -164,13 +165,19 @@ impl Bench {
         ));
         let mut world = World {
             side: side.as_mut(),
-            scale: self.scale,
+            scale: if counts {
+                self.scale
+            } else {
+                self.scale.warm_up()
+            },
             sink: &self.sink,
         };
+        let begun = Instant::now();
         if is_first {
             (group.prepare)(&mut world).context("preparing")?;
         }
         let readings = (group.run)(&mut world)?;
+        say(&format!("    took {:.1} s", begun.elapsed().as_secs_f64()));
         for reading in readings.into_iter().filter(|_| counts) {
             let row = group.rows.iter().find(|row| row.id == reading.row);
             let shown = row.map_or_else(String::new, |row| row.unit.show(reading.value));

@@ -43,7 +43,7 @@ pub(crate) trait Side {
     fn roots(&self) -> Result<Vec<u32>>;
     /// From now on what is accepted stays in the queue.
     fn hold(&mut self) -> Result<()>;
-    /// Ends that, and gets rid of what is in the queue by delivery or otherwise.
+    /// Ends that, and removes what is in the queue: mailboxes are not to differ between sides.
     fn clear(&mut self) -> Result<()>;
     /// Delivers messages into the store as directly as the server can, over 20 sessions.
     fn deliver(&mut self, messages: usize) -> Result<Sample>;

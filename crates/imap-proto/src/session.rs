@@ -300,6 +300,9 @@ impl Session {
         let Some(end) = memchr(b'\n', self.rest()) else {
             if self.command.len() + self.rest().len() > self.limit() {
                 self.input = Input::SkipLine(self.skipped());
+                // For its tag; the line itself is skipped with its rest.
+                let rest = self.buffer.get(self.taken..).unwrap_or_default();
+                self.command.extend_from_slice(rest);
                 return (true, self.bad(out, "the command is too long"));
             }
             return (false, None);

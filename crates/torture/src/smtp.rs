@@ -88,9 +88,10 @@ impl Sender<'_> {
 
     fn transaction(&mut self, wire: &mut Wire) -> Result<(), Broken> {
         self.number += 1;
-        let size = match self.rng.random_range(0..100) {
-            0 => 1_200_000,
-            1..5 => 150_000,
+        let size = match self.rng.random_range(0..1000) {
+            0..2 => 5_000_000,
+            2..12 => 1_200_000,
+            12..50 => 150_000,
             _ => self.rng.random_range(300..9000),
         };
         let id = new_id(Source::Smtp, self.client, self.number, size);
@@ -135,11 +136,15 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// One to four accounts, none twice.
+    /// Mostly one account, often some, and now and then all; none twice.
     fn recipients(&mut self) -> Vec<usize> {
         let mut all: Vec<usize> = (0..self.world.accounts.len()).collect();
         all.shuffle(&mut self.rng);
-        let count = if self.rng.random_bool(0.7) { 1 } else { 4 };
+        let count = match self.rng.random_range(0..100) {
+            0..70 => 1,
+            70..99 => 4,
+            _ => all.len(),
+        };
         all.truncate(count);
         all
     }

@@ -7,14 +7,16 @@ use super::imap::{Imap, mail};
 use super::message::Numbers;
 use super::{Sample, sessions};
 
-/// Messages that a mailbox has at least before the clock starts.
-const MESSAGES: usize = 20;
+/// Messages of each mailbox when the clock starts.
+const MESSAGES: usize = 100;
+/// Each session has one of its own, made anew: what other loads have left is not measured.
+const MAILBOX: &str = "Mixed";
 
 /// Sessions that read, list, set flags and append, as clients do all day.
 #[derive(Debug)]
 pub(crate) struct MixedLoad {
     pub(crate) server: SocketAddr,
-    /// One login for each session; the same may come twice.
+    /// One login for each session, none twice.
     pub(crate) logins: Vec<String>,
     pub(crate) password: String,
     pub(crate) lasts: Duration,
@@ -32,13 +34,15 @@ impl MixedLoad {
         let open = |number: usize| {
             let login = self.logins.get(number).map_or("", String::as_str);
             let mut imap = Imap::login(self.server, login, &self.password)?;
-            let there = imap.count("INBOX")?;
-            imap.fill("INBOX", 0, MESSAGES.saturating_sub(there))?;
-            imap.command("SELECT INBOX")?;
+            // It may not be there.
+            let _ = imap.command(&format!("DELETE {MAILBOX}"));
+            imap.command(&format!("CREATE {MAILBOX}"))?;
+            imap.fill(MAILBOX, 0, MESSAGES)?;
+            imap.command(&format!("SELECT {MAILBOX}"))?;
             let numbers = Numbers::new(u64::try_from(number)? + 77);
             Ok(Session {
                 imap,
-                messages: there.max(MESSAGES),
+                messages: MESSAGES,
                 numbers,
             })
         };
@@ -69,7 +73,7 @@ impl Session {
                 self.imap
                     .command(&format!("STORE {number} {sign}FLAGS (\\Flagged)"))
             }
-            _ => return self.imap.append("INBOX", &[mail(number)], 1),
+            _ => return self.imap.append(MAILBOX, &[mail(number)], 1),
         }
         .map(|_| ())
     }

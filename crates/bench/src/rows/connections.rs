@@ -1,5 +1,7 @@
 //! Sessions that wait.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use super::{Group, World, nothing};
@@ -7,6 +9,11 @@ use crate::load::idle;
 use crate::result::{Reading, Row, Unit};
 use crate::side::{PASSWORD, USERS, address, addresses};
 use crate::usage::Tree;
+
+/// Longer than servers take from one step of putting sessions away to the next.
+const CALM: Duration = Duration::from_secs(8);
+/// They may take a while for many.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 const fn memory(id: &'static str, title: &'static str, reach: f64) -> Row {
     Row {
@@ -63,39 +70,40 @@ pub(super) const GROUP: Group = Group {
     once: true,
 };
 
-/// KiB that each of `count` sessions costs, which last as long as what `open` gives.
+/// KiB that each of `count` sessions costs beside the first of them; they last as long as what `open`
+/// gives. What a server loads and keeps for the first is not what each costs.
 fn growth<T>(
     world: &World<'_>,
     count: usize,
     open: impl Fn(usize) -> Result<Vec<T>>,
 ) -> Result<f64> {
-    // What a server loads and keeps for the first of them is not what each costs.
-    drop(open(count.min(2 * USERS))?);
+    let few = (2 * USERS).min(count / 5);
+    let first = open(few)?;
     let before = settled(world)?;
-    let sessions = open(count)?;
+    let others = open(count - few)?;
     let after = settled(world)?;
-    drop(sessions);
+    drop((first, others));
     #[expect(
         clippy::cast_precision_loss,
         reason = "memory in KiB is far below 2^52"
     )]
-    let each = after.saturating_sub(before) as f64 / count.max(1) as f64;
+    let each = after.saturating_sub(before) as f64 / (count - few).max(1) as f64;
     Ok(each)
 }
 
-/// Memory once it falls no more: servers that put idle sessions away take a while for many.
+/// Memory once it has not fallen for a while: sessions sleep behind two seconds, and the processes
+/// that they leave end behind another five.
 fn settled(world: &World<'_>) -> Result<u64> {
-    // Sessions sleep behind two seconds, and their processes end behind another five.
-    std::thread::sleep(std::time::Duration::from_secs(10));
-    let mut last = u64::MAX;
-    for _ in 0..30 {
+    let begun = Instant::now();
+    let (mut least, mut since) = (u64::MAX, begun);
+    while since.elapsed() < CALM && begun.elapsed() < PATIENCE {
         testkit::check_interrupt()?;
-        std::thread::sleep(std::time::Duration::from_secs(3));
+        std::thread::sleep(Duration::from_secs(1));
         let now = Tree::of(&world.side.roots()?)?.memory();
-        if now.saturating_add(now / 100) >= last {
-            return Ok(now.min(last));
+        // Some pages come and go.
+        if now.saturating_add(now / 100) < least {
+            (least, since) = (now, Instant::now());
         }
-        last = now;
     }
-    Ok(last)
+    Tree::of(&world.side.roots()?).map(|tree| tree.memory())
 }

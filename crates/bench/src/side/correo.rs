@@ -92,10 +92,12 @@ impl Side for Correo {
     }
 
     fn clear(&mut self) -> Result<()> {
-        for daemon in [Daemon::Queued, Daemon::Localdeliver] {
-            if !self.is_running(daemon) {
-                self.suite.start(daemon)?;
-            }
+        if !self.is_running(Daemon::Queued) {
+            self.suite.start(Daemon::Queued)?;
+        }
+        self.suite.correo(&["queue", "drop", "ALL", "--yes"])?;
+        if !self.is_running(Daemon::Localdeliver) {
+            self.suite.start(Daemon::Localdeliver)?;
         }
         self.suite.wait_ready()?;
         let begun = Instant::now();

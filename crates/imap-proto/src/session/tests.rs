@@ -138,6 +138,14 @@ fn literals_that_are_too_large_are_not_read() {
     assert!(out.starts_with("a NO [TOOBIG]"));
     let (_, out) = talk(State::NotAuthenticated, [&b"a LOGIN {5000+}\r\n"[..]]);
     assert!(out.contains("* BYE"), "{out}");
+    // A client waits for the answer with its tag, however much of the line is here.
+    let long = format!("a FETCH 1 {}\r\nb NOOP\r\n", "x".repeat(5000));
+    let (events, out) = both_ways(State::Selected, &long);
+    assert_eq!(out, "a BAD the command is too long\r\n");
+    assert!(
+        events.len() == 1 && events[0].contains("Noop"),
+        "{events:?}"
+    );
     let (events, out) = talk(State::Selected, "x".repeat(100_000).as_bytes().chunks(100));
     assert_eq!(out.matches("too long").count(), 1);
     assert!(out.ends_with("* BYE the line does not end\r\n"), "{out}");

@@ -36,14 +36,10 @@ fn many(world: &mut World<'_>) -> Result<Vec<Reading>> {
         (100, "mixed-100", "mixed-100-p99"),
     ] {
         let (sample, cpu) = world.with_cpu(1, |world| {
-            let logins = addresses("user", USERS)
-                .into_iter()
-                .cycle()
-                .take(sessions)
-                .collect();
+            let logins = addresses("user", USERS);
             MixedLoad {
                 server: world.side.imap(),
-                logins,
+                logins: logins.into_iter().take(sessions).collect(),
                 password: PASSWORD.to_owned(),
                 lasts: world.scale.lasts,
             }
