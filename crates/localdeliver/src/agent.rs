@@ -223,5 +223,6 @@ fn failed(recipient: &pb::TaskRecipient, why: &str) -> pb::RecipientOutcome {
     pb::RecipientOutcome {
         index: recipient.index,
         outcome: Some((&outcome).into()),
+        ..pb::RecipientOutcome::default()
     }
 }

@@ -76,6 +76,7 @@ pub(crate) async fn deliver(
     queue::RecipientOutcome {
         index: recipient.index,
         outcome,
+        ..queue::RecipientOutcome::default()
     }
 }
 

@@ -184,6 +184,7 @@ async fn deliver(socket: PathBuf, delivered: Arc<AtomicU64>) -> Result<(), Failu
             .map(|recipient| pb::RecipientOutcome {
                 index: recipient.index,
                 outcome: Some((&outcome).into()),
+                ..pb::RecipientOutcome::default()
             });
         let report = pb::TaskReport {
             task_id: task.task_id,

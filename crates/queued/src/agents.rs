@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mail_rpc::convert::ConvertError;
 use mail_rpc::pb::queue::v1 as pb;
 use mail_rpc::pb::queue::v1::delivery_agent_service_server::DeliveryAgentService;
-use mail_types::{Outcome, QueueId};
+use mail_types::QueueId;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::driver::Event;
 use crate::queue::Queue;
 use crate::read;
-use crate::scheduler::{AgentId, Lane};
+use crate::scheduler::{AgentId, Attempt, Lane};
 
 /// The most tasks of one agent: the channel to it has room for all of them and as many
 /// cancellations.
@@ -143,15 +143,19 @@ async fn listen(
             agent,
             task: report.task_id,
             destination_down: report.destination_down,
-            outcomes: outcomes(report.outcomes)?,
+            attempts: attempts(report.outcomes)?,
         });
     }
 }
 
-fn outcomes(outcomes: Vec<pb::RecipientOutcome>) -> Result<Vec<(u32, Outcome)>, ConvertError> {
-    let outcomes = outcomes.into_iter().map(|outcome| {
-        let what = outcome.outcome.ok_or(ConvertError::new("outcome"))?;
-        Ok((outcome.index, what.try_into()?))
+fn attempts(outcomes: Vec<pb::RecipientOutcome>) -> Result<Vec<Attempt>, ConvertError> {
+    let attempts = outcomes.into_iter().map(|attempt| {
+        let outcome = attempt.outcome.ok_or(ConvertError::new("outcome"))?;
+        Ok(Attempt {
+            index: attempt.index,
+            outcome: outcome.try_into()?,
+            reports_passed_on: attempt.reports_passed_on,
+        })
     });
-    outcomes.collect()
+    attempts.collect()
 }

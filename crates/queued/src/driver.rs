@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mail_rpc::pb::queue::v1 as pb;
-use mail_types::{Outcome, QueueId};
+use mail_types::QueueId;
 use queue_store::{Op, Scanned, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +15,8 @@ use tracing::{error, info};
 use crate::queue::Queue;
 use crate::router::Resolved;
 use crate::scheduler::{
-    Accepted, Action, AgentId, Counts, Lane, Loaded, Report, Scheduler, State, Then, Ticket, Verb,
+    Accepted, Action, AgentId, Attempt, Counts, Lane, Loaded, Report, Scheduler, State, Then,
+    Ticket, Verb,
 };
 use crate::settings::Settings;
 use crate::{read, report};
@@ -46,7 +47,7 @@ pub(crate) enum Event {
         permit: OwnedSemaphorePermit,
         agent: AgentId,
         task: u64,
-        outcomes: Vec<(u32, Outcome)>,
+        attempts: Vec<Attempt>,
         destination_down: bool,
     },
 }
@@ -240,11 +241,11 @@ impl Driver {
                 permit,
                 agent,
                 task,
-                outcomes,
+                attempts,
                 destination_down,
             } => {
                 let scheduler = &mut self.scheduler;
-                scheduler.report(now, agent, task, outcomes, destination_down);
+                scheduler.report(now, agent, task, attempts, destination_down);
                 drop(permit);
             }
         }

@@ -39,6 +39,7 @@ pub use action::{Action, ChangeCount, Notice, Report, ReportRequest, Then, Ticke
 pub use agent::{AgentId, Lane};
 pub use change::{Counts, State, Verb};
 pub use entry::Accepted;
+pub use outcome::Attempt;
 
 use crate::clock::Now;
 use crate::router::Resolved;

@@ -155,6 +155,7 @@ async fn deliver(socket: PathBuf, book: Shared, stop: CancellationToken) {
                 .map(|recipient| pb::RecipientOutcome {
                     index: recipient.index,
                     outcome: Some((&outcome).into()),
+                    ..pb::RecipientOutcome::default()
                 });
             let report = pb::TaskReport {
                 task_id: task.task_id,

@@ -208,18 +208,19 @@ async fn perform(
             warn!(%qid, %error, "a task that cannot be understood");
             let outcome = Outcome::local(EnhancedCode::SYSTEM_TROUBLE, error.to_string());
             Delivery {
-                outcomes: vec![outcome; indices.len()],
+                attempts: vec![outcome.into(); indices.len()],
                 down: false,
             }
         }
     };
-    let outcomes = indices.into_iter().zip(&delivery.outcomes);
+    let outcomes = indices.into_iter().zip(&delivery.attempts);
     Some(pb::TaskReport {
         task_id,
         outcomes: outcomes
-            .map(|(index, outcome)| pb::RecipientOutcome {
+            .map(|(index, attempt)| pb::RecipientOutcome {
                 index,
-                outcome: Some(outcome.into()),
+                outcome: Some((&attempt.outcome).into()),
+                reports_passed_on: attempt.reports_passed_on,
             })
             .collect(),
         destination_down: delivery.down,
@@ -230,7 +231,8 @@ async fn perform(
 fn tell(job: &Job, delivery: &Delivery) {
     let qid = job.queue_id;
     let recipients = job.envelope.recipients.iter();
-    for (recipient, outcome) in recipients.zip(&delivery.outcomes) {
+    for (recipient, attempt) in recipients.zip(&delivery.attempts) {
+        let outcome = &attempt.outcome;
         let to = &recipient.address;
         let status = outcome.status;
         let diagnostic = outcome.diagnostic.as_str();

@@ -90,6 +90,11 @@ impl Connection {
         name.is_ok_and(|name| own.is_name(&name))
     }
 
+    /// True if the server takes what senders ask for by way of reports (RFC 3461 §4).
+    pub(crate) fn has_dsn(&self) -> bool {
+        self.session.extensions().dsn
+    }
+
     /// True if another message may be sent.
     pub(crate) fn is_usable(&self) -> bool {
         self.session.is_idle() && !self.write_failed

@@ -30,9 +30,34 @@ pub(crate) struct Deliverer {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Delivery {
     /// One for each recipient, in the job's order.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) attempts: Vec<Attempt>,
     /// No server of the destination could be reached.
     pub(crate) down: bool,
+}
+
+/// What became of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) outcome: Outcome,
+    /// The server that took it reports to the sender by itself (RFC 3461 §5.2.1).
+    pub(crate) reports_passed_on: bool,
+}
+
+impl Attempt {
+    /// `dsn`: the server has what the sender asked for by way of reports.
+    pub(crate) fn new(outcome: Outcome, dsn: bool) -> Self {
+        Self {
+            reports_passed_on: dsn && outcome.action == Action::Relayed,
+            outcome,
+        }
+    }
+}
+
+/// Of no server.
+impl From<Outcome> for Attempt {
+    fn from(outcome: Outcome) -> Self {
+        Self::new(outcome, false)
+    }
 }
 
 /// Where an attempt stands before its transaction.
@@ -55,25 +80,25 @@ impl Deliverer {
                     .claim(job.queue_id, job.accepted_at, &job.indices),
             )
             .await?;
-        let mut outcomes = claim.known();
-        let open: Vec<usize> = places_where(&outcomes, Option::is_none);
+        let mut attempts = claim.known();
+        let open: Vec<usize> = places_where(&attempts, Option::is_none);
         let mut down = false;
         if !open.is_empty() {
             let delivery = self.attempt(job, &open, stop).await?;
             down = delivery.down;
-            for (place, outcome) in open.iter().zip(delivery.outcomes) {
-                if let Some(slot) = outcomes.get_mut(*place) {
-                    *slot = Some(outcome);
+            for (place, attempt) in open.iter().zip(delivery.attempts) {
+                if let Some(slot) = attempts.get_mut(*place) {
+                    *slot = Some(attempt);
                 }
             }
         }
-        let missing = || Outcome::local(EnhancedCode::SYSTEM_TROUBLE, "no outcome");
-        let outcomes: Vec<_> = outcomes
+        let missing = || Outcome::local(EnhancedCode::SYSTEM_TROUBLE, "no outcome").into();
+        let attempts: Vec<_> = attempts
             .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(missing))
+            .map(|attempt| attempt.unwrap_or_else(missing))
             .collect();
-        claim.note(&outcomes);
-        Some(Delivery { outcomes, down })
+        claim.note(&attempts);
+        Some(Delivery { attempts, down })
     }
 
     async fn attempt(
@@ -87,11 +112,11 @@ impl Deliverer {
             .await?;
         let live = self.live.load_full();
         while let Some(mut connection) = stop.run_until_cancelled(place.take_idle()).await? {
-            let outcomes = transact(&mut connection, job, recipients).await;
+            let attempts = transact(&mut connection, job, recipients).await;
             self.put_back(&live, &place, connection);
-            if let Some(outcomes) = outcomes {
+            if let Some(attempts) = attempts {
                 return Some(Delivery {
-                    outcomes,
+                    attempts,
                     down: false,
                 });
             }
@@ -101,15 +126,15 @@ impl Deliverer {
             .await?;
         match ready {
             Ready::Connected(mut connection) => {
-                let outcomes = transact(&mut connection, job, recipients).await;
+                let attempts = transact(&mut connection, job, recipients).await;
                 self.put_back(&live, &place, *connection);
                 Some(Delivery {
-                    outcomes: outcomes.unwrap_or_else(|| vec![lost(); recipients.len()]),
+                    attempts: attempts.unwrap_or_else(|| vec![lost().into(); recipients.len()]),
                     down: false,
                 })
             }
             Ready::Undeliverable { outcome, down } => Some(Delivery {
-                outcomes: vec![outcome; recipients.len()],
+                attempts: vec![outcome.into(); recipients.len()],
                 down,
             }),
         }
@@ -187,10 +212,12 @@ async fn transact(
     connection: &mut Connection,
     job: &Job,
     recipients: &[usize],
-) -> Option<Vec<Outcome>> {
-    let mut results: Vec<Option<Outcome>> = vec![None; recipients.len()];
+) -> Option<Vec<Attempt>> {
+    let mut results: Vec<Option<Attempt>> = vec![None; recipients.len()];
     loop {
-        let open = places_where(&results, |result| result.as_ref().is_none_or(is_too_many));
+        let open = places_where(&results, |result| {
+            result.as_ref().is_none_or(|one| is_too_many(&one.outcome))
+        });
         let places: Vec<usize> = open
             .iter()
             .filter_map(|at| recipients.get(*at))
@@ -211,7 +238,7 @@ async fn transact(
             .count();
         for (at, outcome) in open.iter().zip(outcomes) {
             if let Some(slot) = results.get_mut(*at) {
-                *slot = Some(outcome);
+                *slot = Some(Attempt::new(outcome, connection.has_dsn()));
             }
         }
         if left == 0 || left == open.len() || !connection.is_usable() {
@@ -221,7 +248,7 @@ async fn transact(
     Some(
         results
             .into_iter()
-            .map(|result| result.unwrap_or_else(lost))
+            .map(|result| result.unwrap_or_else(|| lost().into()))
             .collect(),
     )
 }

@@ -6,8 +6,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
-use mail_types::{Action, Outcome, QueueId};
+use mail_types::{Action, QueueId};
 use tokio::sync::Notify;
+
+use crate::deliver::Attempt;
 
 /// A recipient of a message: queued's idempotency key, and when the message was accepted, since a
 /// queue that is made anew may begin its ids anew.
@@ -23,7 +25,7 @@ pub(crate) struct Ledger {
 struct Inner {
     busy: HashSet<Key>,
     /// Relayed recipients alone: others may be tried again.
-    relayed: LruCache<Key, Outcome>,
+    relayed: LruCache<Key, Attempt>,
 }
 
 /// Recipients that nobody else serves meanwhile.
@@ -85,7 +87,7 @@ impl Ledger {
 
 impl Claim<'_> {
     /// The outcomes that are known already, in the order of the indices.
-    pub(crate) fn known(&self) -> Vec<Option<Outcome>> {
+    pub(crate) fn known(&self) -> Vec<Option<Attempt>> {
         let mut inner = self.ledger.lock();
         self.keys
             .iter()
@@ -94,11 +96,11 @@ impl Claim<'_> {
     }
 
     /// Notes the results, in the order of the indices.
-    pub(crate) fn note(&self, outcomes: &[Outcome]) {
+    pub(crate) fn note(&self, attempts: &[Attempt]) {
         let mut inner = self.ledger.lock();
-        for (key, outcome) in self.keys.iter().zip(outcomes) {
-            if outcome.action == Action::Relayed {
-                inner.relayed.put(*key, outcome.clone());
+        for (key, attempt) in self.keys.iter().zip(attempts) {
+            if attempt.outcome.action == Action::Relayed {
+                inner.relayed.put(*key, attempt.clone());
             }
         }
     }
@@ -118,13 +120,14 @@ impl Drop for Claim<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_types::EnhancedCode;
+    use mail_types::{EnhancedCode, Outcome};
 
-    fn relayed() -> Outcome {
-        Outcome {
+    fn relayed() -> Attempt {
+        let outcome = Outcome {
             action: Action::Relayed,
             ..Outcome::local(EnhancedCode::OK, "250 ok")
-        }
+        };
+        Attempt::new(outcome, true)
     }
 
     #[tokio::test]
@@ -139,7 +142,8 @@ mod tests {
             let second = ledger.claim(message, 5, &[1]);
             tokio::pin!(second);
             assert!(futures_util::poll!(&mut second).is_pending());
-            first.note(&[Outcome::local(EnhancedCode::NO_ANSWER, "no"), relayed()]);
+            let failed = Outcome::local(EnhancedCode::NO_ANSWER, "no");
+            first.note(&[Attempt::from(failed), relayed()]);
             drop(first);
             assert_eq!(second.await.known(), [Some(relayed())]);
         }

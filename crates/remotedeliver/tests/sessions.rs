@@ -357,3 +357,32 @@ async fn sessions_to_one_destination_are_limited() {
     assert_eq!(sink.mails().len(), 30);
     bench.stop().await;
 }
+
+// Tests RFC 3461 §5.2.1 and §5.2.2
+#[tokio::test]
+async fn the_queue_learns_who_reports() {
+    for dsn in [false, true] {
+        let mut manner = Manner::default();
+        if dsn {
+            manner.extensions.push("DSN".into());
+        }
+        let (_sink, config) = sink(manner).await;
+        let mut bench = Bench::start(config, zone()).await;
+        // The second message goes over the same connection.
+        for _ in 0..2 {
+            let task = bench
+                .queue
+                .task(&["a@x.test", "no@x.test"], b"Subject: x\r\n\r\n");
+            bench.queue.send(task).await;
+            let report = bench.queue.report().await;
+            let passed_on: Vec<bool> = report
+                .outcomes
+                .iter()
+                .map(|o| o.reports_passed_on)
+                .collect();
+            // What the server refused is for us to report.
+            assert_eq!(passed_on, [dsn, false]);
+        }
+        bench.stop().await;
+    }
+}

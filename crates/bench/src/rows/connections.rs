@@ -35,10 +35,10 @@ pub(super) const GROUP: Group = Group {
         },
         memory(
             "idle-imap",
-            "memory of an IMAP connection in IDLE, 1,000 of them",
+            "memory of an IMAP connection, 1,000 in IDLE",
             0.5,
         ),
-        memory("idle-imap-many", "the same, 10,000 of them", 1.3),
+        memory("idle-imap-many", "the same, 10,000 in IDLE", 1.3),
         memory(
             "idle-smtp",
             "memory of an SMTP connection, 1,000 of them",

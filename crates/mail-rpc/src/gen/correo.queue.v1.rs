@@ -261,6 +261,11 @@ pub struct RecipientOutcome {
     pub index: u32,
     #[prost(message, optional, tag = "2")]
     pub outcome: ::core::option::Option<super::super::common::v1::Outcome>,
+    /// Relayed to an MTA that reports by itself, with all that the sender asked for (RFC 3461 §5.2.1):
+    /// the queue says nothing. False: a sender that wants to know of success is told that the message
+    /// was relayed (§5.2.2).
+    #[prost(bool, tag = "3")]
+    pub reports_passed_on: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadContentRequest {

@@ -1,6 +1,7 @@
 //! What agents report, and what follows for recipients and destinations.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mail_types::{Action, EnhancedCode, Outcome, QueueId};
@@ -21,6 +22,28 @@ const LONGEST_DOWN: u64 = 30 * 60 * 1000;
 /// How many messages are looked at again each time a destination cannot be reached.
 const REVIEWS: usize = 1000;
 
+/// What an agent says of one recipient.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Which recipient of the message.
+    pub index: u32,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The MTA that took it reports by itself (RFC 3461 §5.2.1).
+    pub reports_passed_on: bool,
+}
+
+impl Attempt {
+    fn unknown(index: u32) -> Self {
+        let what = "the delivery agent did not say";
+        Self {
+            index,
+            outcome: Outcome::local(EnhancedCode::SYSTEM_TROUBLE, what),
+            reports_passed_on: false,
+        }
+    }
+}
+
 impl Scheduler {
     /// An agent's report. Recipients that it leaves out count as delayed.
     pub fn report(
@@ -28,14 +51,14 @@ impl Scheduler {
         now: Now,
         agent: AgentId,
         task: u64,
-        outcomes: Vec<(u32, Outcome)>,
+        attempts: Vec<Attempt>,
         destination_down: bool,
     ) {
         let Some(info) = self.end_task(now, agent, task) else {
             return;
         };
         if destination_down {
-            self.dest_down(now, &info, outcomes.first().map(|(_, outcome)| outcome));
+            self.dest_down(now, &info, attempts.first().map(|one| &one.outcome));
         } else {
             self.dest_up(now, info.dest);
         }
@@ -45,26 +68,15 @@ impl Scheduler {
             return;
         };
         let message = Arc::make_mut(&mut resident.message);
-        let mut outcomes: std::collections::HashMap<u32, Outcome> = outcomes.into_iter().collect();
+        let by_index = attempts.into_iter().map(|one| (one.index, one));
+        let mut attempts: HashMap<u32, Attempt> = by_index.collect();
         for index in &info.indexes {
-            let outcome = outcomes.remove(index).unwrap_or_else(|| {
-                Outcome::local(
-                    EnhancedCode::SYSTEM_TROUBLE,
-                    "the delivery agent did not say",
-                )
-            });
+            let attempt = attempts.remove(index);
+            let attempt = attempt.unwrap_or_else(|| Attempt::unknown(*index));
             let took = now.steady.saturating_sub(info.begun);
-            attempted(
-                &self.settings,
-                now,
-                message,
-                *index,
-                outcome,
-                failures,
-                took,
-            );
+            attempted(&self.settings, now, message, attempt, failures, took);
         }
-        if !outcomes.is_empty() {
+        if !attempts.is_empty() {
             warn!(qid = %id, agent, "report on recipients that were not in the task");
         }
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -170,11 +182,11 @@ fn attempted(
     settings: &Settings,
     now: Now,
     message: &mut Message,
-    index: u32,
-    outcome: Outcome,
+    attempt: Attempt,
     failures: u32,
     took: u64,
 ) {
+    let Attempt { index, outcome, .. } = attempt;
     let id = message.id;
     let accepted_at = message.accepted_at;
     let Some(recipient) = message.recipients.get_mut(index as usize) else {
@@ -194,6 +206,8 @@ fn attempted(
                 qid = %id, index, %to, %status, delay_ms = delay, took_ms = took,
                 attempt = recipient.attempts, diagnostic = outcome.diagnostic, "msg.delivered"
             );
+            // Or the sender would get two reports on one delivery.
+            recipient.told |= outcome.action == Action::Relayed && attempt.reports_passed_on;
             recipient.finish(outcome);
         }
         Action::Failed => {

@@ -115,7 +115,10 @@ impl World {
     }
 
     fn accept(&mut self, from: &str, to: &[&str]) -> QueueId {
-        let message = message(&self.store, self.now.wall, from, to);
+        self.accept_message(message(&self.store, self.now.wall, from, to))
+    }
+
+    fn accept_message(&mut self, message: Message) -> QueueId {
         let id = message.id;
         let message = Arc::new(message);
         let content = Bytes::from_static(b"Subject: x\r\n\r\n");
@@ -144,10 +147,24 @@ impl World {
     }
 
     fn report(&mut self, (agent, task): &(AgentId, pb::Task), outcome: &Outcome, down: bool) {
-        let outcomes = task.recipients.iter().map(|r| (r.index, outcome.clone()));
-        let outcomes = outcomes.collect();
+        self.report_as(&(*agent, task.clone()), outcome, false, down);
+    }
+
+    fn report_as(
+        &mut self,
+        (agent, task): &(AgentId, pb::Task),
+        outcome: &Outcome,
+        reports_passed_on: bool,
+        down: bool,
+    ) {
+        let attempts = task.recipients.iter().map(|recipient| Attempt {
+            index: recipient.index,
+            outcome: outcome.clone(),
+            reports_passed_on,
+        });
+        let attempts = attempts.collect();
         self.scheduler
-            .report(self.now, *agent, task.task_id, outcomes, down);
+            .report(self.now, *agent, task.task_id, attempts, down);
         self.run();
     }
 
@@ -566,4 +583,36 @@ fn a_dead_destination_holds_up_no_report_on_others() {
     assert!(world.reports.is_empty(), "y is about to be tried");
     world.report(&busy[0], &later(), true);
     assert_eq!(world.reported().notices[0].index, 1);
+}
+
+// Tests RFC 3461 §5.2.1 and §5.2.2 (b)
+#[test]
+fn success_is_reported_by_one_mta() {
+    let success = Notify::On {
+        success: true,
+        failure: false,
+        delay: false,
+    };
+    for (passed_on, reports) in [(false, 1), (true, 0)] {
+        let mut world = World::new(settings());
+        world.agent(Lane::Smtp, 1);
+        let mut message = message(&world.store, world.now.wall, "a@b.test", &["x@remote.test"]);
+        message.recipients[0].notify = success;
+        world.accept_message(message);
+        let task = world.task();
+        let relayed = Outcome {
+            action: mail_types::Action::Relayed,
+            ..done()
+        };
+        world.report_as(&task, &relayed, passed_on, false);
+        assert_eq!(world.reports.len(), reports, "passed on: {passed_on}");
+    }
+    // What was not relayed is reported here, whatever the agent says.
+    let mut world = World::new(settings());
+    world.agent(Lane::Smtp, 1);
+    world.accept("a@b.test", &["x@remote.test"]);
+    let task = world.task();
+    let failed = Outcome::local(EnhancedCode::NO_SUCH_USER, "nobody");
+    world.report_as(&task, &failed, true, false);
+    assert_eq!(world.reported().notices.len(), 1);
 }

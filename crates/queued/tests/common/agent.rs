@@ -78,6 +78,7 @@ impl Agent {
             .map(|recipient| pb::RecipientOutcome {
                 index: recipient.index,
                 outcome: Some(common::Outcome::from(&outcome(recipient.index))),
+                ..pb::RecipientOutcome::default()
             });
         let report = pb::TaskReport {
             task_id: task.task_id,
