@@ -2,8 +2,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
 use crate::units::any_address;
+use crate::{Duration, Size};
 
 /// `[pop3d]`: POP3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Pop3d {
     pub login_timeout: Duration,
     /// Commands of one session that fail before it ends.
     pub max_errors: u32,
+    /// Memory for messages that are read ahead of clients that fetch one after the other, all sessions
+    /// together; each uses 256 KiB at most. Without room messages are read when they are asked for.
+    pub read_ahead_memory: Size,
 }
 
 impl Default for Pop3d {
@@ -39,6 +42,7 @@ impl Default for Pop3d {
             idle_timeout: Duration::from_secs(600),
             login_timeout: Duration::from_secs(120),
             max_errors: 20,
+            read_ahead_memory: Size::from_mib(64),
         }
     }
 }

@@ -24,6 +24,8 @@ use pb::mailbox_service_client::MailboxServiceClient;
 const SHARED_BYTES: u64 = 256 * 1024;
 /// The most messages of one request on the shared stream.
 const SHARED_MESSAGES: u64 = 16;
+/// The same where whole messages come packed: as many as localdeliver reads at a time.
+const SHARED_PACKED: u64 = 256;
 /// What a summary may take; longer ones are rare, and only cost a stream of their own.
 const SUMMARY_BYTES: u64 = 8 * 1024;
 /// How many requests may wait for the shared stream before askers wait themselves.
@@ -75,12 +77,20 @@ impl Fetcher {
             0
         };
         let bytes = content_bytes.saturating_add(summaries);
-        if messages > SHARED_MESSAGES || bytes > SHARED_BYTES {
+        // Of whole messages that come packed the octets alone count.
+        let counted = !message.pieces.is_empty() && message.pieces.iter().all(is_whole);
+        let most = if counted {
+            SHARED_PACKED
+        } else {
+            SHARED_MESSAGES
+        };
+        if messages > most || bytes > SHARED_BYTES {
             return self.fetch_alone(message).await;
         }
         // Room for all that can come: the shared stream never waits for one reader.
-        let chunks = content_bytes / CHUNK_SIZE as u64 + 2 * messages + 1;
-        let room = usize::try_from(messages + chunks).unwrap_or(usize::MAX);
+        let items = if counted { 1 } else { 3 * messages };
+        let room = content_bytes / CHUNK_SIZE as u64 + items + 2;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         let (items, receiver) = mpsc::channel(room);
         self.requests
             .send(Request { message, items })
@@ -107,6 +117,14 @@ impl Fetched {
             },
         }
     }
+}
+
+fn is_whole(piece: &pb::Piece) -> bool {
+    piece.kind() == pb::piece::Kind::Section
+        && piece.section() == pb::piece::Section::Whole
+        && piece.path.is_empty()
+        && piece.fields.is_empty()
+        && !piece.fields_not
 }
 
 fn count(set: &pb::UidSet) -> u64 {

@@ -102,6 +102,11 @@ impl<'a> Unpacker<'a> {
         message.map(Some).ok_or(ConvertError::new("packed answer"))
     }
 
+    /// What is not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn message(&mut self, pieces: usize, values: &mut Vec<Value<'a>>) -> Option<u32> {
         let uid = self.u32()?;
         for _ in 0..pieces {
@@ -164,6 +169,7 @@ mod tests {
             assert_eq!(unpacker.next(values.len(), &mut found).unwrap(), Some(uid));
             assert_eq!(found, values);
         }
+        assert!(unpacker.rest().is_empty());
         assert_eq!(unpacker.next(values.len(), &mut found).unwrap(), None);
         // Cut anywhere but between messages it is an error and no more.
         let one = data.len() / 2;

@@ -1,21 +1,23 @@
 //! A message as a multi-line answer (RFC 1939 §3): dots at the beginning of lines are doubled.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// Writes one message's content, whatever pieces it comes in.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about where in the message the writer is"
-)]
 pub struct ContentWriter {
-    /// Lines of the body that TOP still wants; `None` is all.
-    lines_left: Option<u32>,
-    in_header: bool,
     at_line_start: bool,
+    last_two: [u8; 2],
+    top: Option<Top>,
+}
+
+/// How far TOP is.
+#[derive(Debug, Clone)]
+struct Top {
+    /// Lines of the body that it still wants.
+    lines_left: u32,
+    in_header: bool,
     /// The line so far is empty but for a CR.
     line_is_empty: bool,
-    last_two: [u8; 2],
     done: bool,
 }
 
@@ -23,58 +25,62 @@ impl ContentWriter {
     /// For RETR, or for TOP with a number of lines of the body.
     pub(crate) fn new(top: Option<u32>) -> Self {
         Self {
-            lines_left: top,
-            in_header: true,
             at_line_start: true,
-            line_is_empty: true,
             last_two: *b"\r\n",
-            done: false,
+            top: top.map(|lines_left| Top {
+                lines_left,
+                in_header: true,
+                line_is_empty: true,
+                done: false,
+            }),
         }
+    }
+
+    /// True for TOP.
+    pub(crate) fn is_top(&self) -> bool {
+        self.top.is_some()
     }
 
     /// True if no more content is wanted.
     pub fn is_done(&self) -> bool {
-        self.done
+        self.top.as_ref().is_some_and(|top| top.done)
     }
 
     pub(crate) fn write(&mut self, mut content: &[u8], out: &mut Vec<u8>) {
-        out.reserve(content.len() + 64);
-        while !content.is_empty() && !self.done {
+        // One in a hundred octets is more dots than mail has.
+        out.reserve(content.len() + content.len() / 128 + 64);
+        let Some(mut top) = self.top.take() else {
+            return self.write_piece(content, out);
+        };
+        while !content.is_empty() && !top.done {
             let end = memchr(b'\n', content).map_or(content.len(), |at| at + 1);
             let (line, rest) = content.split_at(end);
-            self.write_piece(line, out);
+            if top.wants(self.at_line_start) {
+                self.write_piece(line, out);
+                top.pass(line);
+            }
             content = rest;
         }
+        self.top = Some(top);
     }
 
-    /// A whole line or a piece of one.
+    /// Any number of lines, the first and the last of which may be parts of one.
     fn write_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        if self.at_line_start && !self.in_header && self.lines_left == Some(0) {
-            self.done = true;
-            return;
-        }
+        let Some(last) = piece.last() else { return };
         if self.at_line_start && piece.first() == Some(&b'.') {
             out.push(b'.');
         }
-        out.extend_from_slice(piece);
+        let mut written = 0;
+        for end in memmem::find_iter(piece, b"\n.") {
+            out.extend_from_slice(piece.get(written..=end).unwrap_or_default());
+            out.push(b'.');
+            written = end + 1;
+        }
+        out.extend_from_slice(piece.get(written..).unwrap_or_default());
+        self.at_line_start = *last == b'\n';
         for byte in piece.iter().rev().take(2).rev() {
             self.last_two = [self.last_two[1], *byte];
         }
-        let ends = piece.last() == Some(&b'\n');
-        self.line_is_empty &= piece.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-        self.at_line_start = ends;
-        if ends {
-            self.end_line();
-        }
-    }
-
-    fn end_line(&mut self) {
-        if self.in_header {
-            self.in_header = !self.line_is_empty;
-        } else if let Some(left) = &mut self.lines_left {
-            *left = left.saturating_sub(1);
-        }
-        self.line_is_empty = true;
     }
 
     pub(crate) fn finish(&self, out: &mut Vec<u8>) {
@@ -82,6 +88,28 @@ impl ContentWriter {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b".\r\n");
+    }
+}
+
+impl Top {
+    /// Whether the next piece of a line is wanted.
+    fn wants(&mut self, at_line_start: bool) -> bool {
+        self.done = at_line_start && !self.in_header && self.lines_left == 0;
+        !self.done
+    }
+
+    /// Behind a line or a part of one.
+    fn pass(&mut self, piece: &[u8]) {
+        self.line_is_empty &= piece.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if piece.last() != Some(&b'\n') {
+            return;
+        }
+        if self.in_header {
+            self.in_header = !self.line_is_empty;
+        } else {
+            self.lines_left = self.lines_left.saturating_sub(1);
+        }
+        self.line_is_empty = true;
     }
 }
 
@@ -107,6 +135,10 @@ mod tests {
             "a: b\r\n\r\n..\r\n...x\r\ny.\r\n.\r\n"
         );
         assert_eq!(write(None, &[b""]), ".\r\n");
+        assert_eq!(
+            write(None, &[b".\n.\n", b".", b".\n"]),
+            "..\n..\n...\n\r\n.\r\n"
+        );
     }
 
     #[test]

@@ -133,11 +133,13 @@ struct Maildrop {
     messages: Vec<Message>,
     uid_validity: u32,
     deleted: BTreeSet<usize>,
+    /// The place of the last message that RETR asked for, and of the one before.
+    retrieved: (Option<usize>, Option<usize>),
 }
 
 /// Server side of one POP3 conversation (RFC 1939). Call [`Session::handle_input`] with what comes
-/// while [`Session::wants_input`]; after each call take [`Session::take_output`] until it is empty,
-/// and then [`Session::poll_event`] until there is none.
+/// while [`Session::wants_input`]; after each call take [`Session::poll_event`] until there is none, and
+/// send [`Session::output`], which may make room for more events.
 pub struct Session {
     state: State,
     settings: Settings,
@@ -195,14 +197,34 @@ impl Session {
         )
     }
 
-    /// What is to be sent; empty if nothing. Commands that waited for room are done now, so there
-    /// may be more.
-    pub fn take_output(&mut self) -> Vec<u8> {
-        let output = std::mem::take(&mut self.output);
-        if output.len() >= self.limits.output {
+    /// What is to be sent; empty if nothing. Answers to pipelined commands stand behind each other up
+    /// to [`Limits::output`] octets.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// All of [`Session::output`] is sent. Commands that waited for room are done now, so there may be
+    /// more.
+    pub fn handle_sent(&mut self) {
+        let len = self.output.len();
+        self.output.clear();
+        if len >= self.limits.output {
             self.advance();
         }
+    }
+
+    /// [`Session::output`] and [`Session::handle_sent`] in one.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let output = self.output.clone();
+        self.handle_sent();
         output
+    }
+
+    /// Gives memory back, for a client that is silent.
+    pub fn handle_silence(&mut self) {
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
     }
 
     /// What is to be done.
@@ -264,11 +286,10 @@ impl Session {
         match maildrop {
             Ok((uid_validity, messages)) => {
                 let text = format!("+OK {} messages", messages.len());
-                let deleted = BTreeSet::new();
                 self.state = State::Transaction(Maildrop {
                     messages,
                     uid_validity,
-                    deleted,
+                    ..Maildrop::default()
                 });
                 self.say(&text);
             }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use daemon_kit::{Connection, NetStream};
 use pop3_proto::{Event, Limits, MaildropFailure, Message, Session, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +20,8 @@ use crate::{POP3S, Shared};
 const INPUT: usize = 1024;
 /// Octets of a message that may wait to be sent.
 const OUTPUT: usize = 64 * 1024;
-/// Messages that are asked for while the one before is sent, if the client has asked for them.
-const READ_AHEAD: usize = 4;
+/// A client that says nothing for so long gives the memory back that would have made it faster.
+const CALM: Duration = Duration::from_secs(1);
 /// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what we write.
@@ -101,9 +102,9 @@ impl Io {
 
     async fn run(mut self, mut stream: NetStream) -> io::Result<&'static str> {
         loop {
-            self.flush(&mut stream).await?;
             match self.session.poll_event() {
                 Some(Event::StartTls) => {
+                    self.flush(&mut stream).await?;
                     stream = Box::pin(self.start_tls(stream)).await?;
                     continue;
                 }
@@ -112,6 +113,11 @@ impl Io {
                     continue;
                 }
                 None => {}
+            }
+            // Answers to what came in one piece go out in one, as far as there is room.
+            if !self.session.output().is_empty() {
+                self.flush(&mut stream).await?;
+                continue;
             }
             if self.session.is_closed() {
                 // The lock goes before the client can connect again.
@@ -135,15 +141,22 @@ impl Io {
             self.login_deadline
         };
         let mut input = [0; INPUT];
-        let read = tokio::time::timeout_at(deadline, stream.read(&mut input));
+        let calm = deadline.min(now + CALM);
         let len = tokio::select! {
             () = self.shared.context.shutdown().cancelled() => {
                 self.session.handle_shutdown();
                 return Ok(true);
             }
-            read = read => match read {
-                Ok(len) => len?,
-                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client was silent")),
+            read = tokio::time::timeout_at(calm, stream.read(&mut input)) => match read {
+                Ok(len) => Some(len?),
+                Err(_) => None,
+            },
+        };
+        let len = match len {
+            Some(len) => len,
+            None => match self.read_on(stream, &mut input, deadline).await? {
+                Some(len) => len,
+                None => return Ok(true),
             },
         };
         self.session
@@ -151,24 +164,50 @@ impl Io {
         Ok(len > 0)
     }
 
-    async fn flush(&mut self, stream: &mut NetStream) -> io::Result<()> {
-        loop {
-            let output = self.session.take_output();
-            if output.is_empty() {
-                return Ok(());
+    /// Goes on to wait for a client that is silent; `None` if the server ends.
+    async fn read_on(
+        &mut self,
+        stream: &mut NetStream,
+        input: &mut [u8],
+        deadline: Instant,
+    ) -> io::Result<Option<usize>> {
+        self.session.handle_silence();
+        if let Some(maildrop) = &mut self.maildrop {
+            maildrop.ahead.forget();
+        }
+        tokio::select! {
+            () = self.shared.context.shutdown().cancelled() => {
+                self.session.handle_shutdown();
+                Ok(None)
             }
-            let write = async {
-                stream.write_all(&output).await?;
-                stream.flush().await
-            };
-            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
-            tokio::time::timeout(WRITE_TIMEOUT, write)
-                .await
-                .map_err(late)??;
+            read = tokio::time::timeout_at(deadline, stream.read(input)) => match read {
+                Ok(len) => len.map(Some),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client was silent")),
+            },
         }
     }
 
+    async fn flush(&mut self, stream: &mut NetStream) -> io::Result<()> {
+        if self.session.output().is_empty() {
+            return Ok(());
+        }
+        let write = async {
+            stream.write_all(self.session.output()).await?;
+            stream.flush().await
+        };
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read");
+        tokio::time::timeout(WRITE_TIMEOUT, write)
+            .await
+            .map_err(late)??;
+        self.session.handle_sent();
+        Ok(())
+    }
+
     async fn handle(&mut self, event: Event, stream: &mut NetStream) -> io::Result<()> {
+        if !matches!(event, Event::Retrieve { .. }) {
+            // What is answered already does not wait for another daemon.
+            self.flush(stream).await?;
+        }
         match event {
             Event::Authenticate { mechanism, initial } => {
                 let encrypted = stream.is_encrypted();
@@ -207,7 +246,12 @@ impl Io {
             .login
             .as_ref()
             .ok_or(MaildropFailure::Temporary)?;
-        let opened = Maildrop::open(&self.shared.mailboxes, login.account_id()).await;
+        let opened = Maildrop::open(
+            &self.shared.mailboxes,
+            login.account_id(),
+            &self.shared.read_ahead,
+        )
+        .await;
         let (maildrop, messages) = opened?;
         let uid_validity = maildrop.uid_validity();
         self.maildrop = Some(maildrop);
@@ -227,17 +271,71 @@ impl Io {
         done
     }
 
-    /// Sends a message as it comes from the store: at most [`OUTPUT`] octets wait.
     async fn retrieve(
         &mut self,
         message: Message,
         top: bool,
         stream: &mut NetStream,
     ) -> io::Result<()> {
-        let upcoming = self.session.upcoming(READ_AHEAD);
+        let content = if top {
+            None
+        } else {
+            self.read_ahead(message, stream).await?
+        };
+        match content {
+            Some(content) => {
+                self.session.handle_content(&content);
+                self.session.handle_content_end();
+            }
+            None if !self.stream_message(message, top, stream).await? => return Ok(()),
+            None => {}
+        }
+        if !top {
+            metrics::counter!("correo_pop3_retrieved_total").increment(1);
+            metrics::counter!("correo_pop3_octets_retrieved_total").increment(message.size);
+        }
+        Ok(())
+    }
+
+    /// The message if it was read ahead; and what is wanted next is asked for.
+    async fn read_ahead(
+        &mut self,
+        message: Message,
+        stream: &mut NetStream,
+    ) -> io::Result<Option<Bytes>> {
+        let Some(mut maildrop) = self.maildrop.take() else {
+            return Ok(None);
+        };
+        let at_once = tokio::select! {
+            biased;
+            content = maildrop.ahead.take(message) => Some(content),
+            () = std::future::ready(()) => None,
+        };
+        let content = if let Some(content) = at_once {
+            content
+        } else {
+            // While we wait the client gets what is there.
+            self.flush(stream).await?;
+            maildrop.ahead.take(message).await
+        };
+        let upcoming = self.session.upcoming();
+        maildrop.ahead.fill(&self.shared.fetcher, upcoming).await;
+        self.maildrop = Some(maildrop);
+        Ok(content)
+    }
+
+    /// Sends a message as it comes from the store: at most [`OUTPUT`] octets wait. False: the client is
+    /// told that it cannot be read.
+    async fn stream_message(
+        &mut self,
+        message: Message,
+        top: bool,
+        stream: &mut NetStream,
+    ) -> io::Result<bool> {
+        self.flush(stream).await?;
         let Some(maildrop) = &mut self.maildrop else {
             self.session.handle_content_failed();
-            return Ok(());
+            return Ok(false);
         };
         let fetcher = &self.shared.fetcher;
         let mut reader = match maildrop.read(fetcher, message, top).await {
@@ -245,11 +343,9 @@ impl Io {
             Err(status) => {
                 warn!(%status, uid = message.uid, "cannot read a message");
                 self.session.handle_content_failed();
-                return Ok(());
+                return Ok(false);
             }
         };
-        maildrop.read_ahead(fetcher, &upcoming).await;
-        let mut waiting = 0;
         loop {
             let data = match reader.next(&self.shared.fetcher).await {
                 Ok(Some(data)) => data,
@@ -261,25 +357,19 @@ impl Io {
                     } else {
                         self.session.handle_content_failed();
                     }
-                    return Ok(());
+                    return Ok(false);
                 }
             };
             if !self.session.handle_content(&data) {
                 // TOP has its lines; the rest is not needed.
                 break;
             }
-            waiting += data.len();
-            if waiting >= OUTPUT {
+            if self.session.output().len() >= OUTPUT {
                 self.flush(stream).await?;
-                waiting = 0;
             }
         }
         self.session.handle_content_end();
-        if !top {
-            metrics::counter!("correo_pop3_retrieved_total").increment(1);
-            metrics::counter!("correo_pop3_octets_retrieved_total").increment(message.size);
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// The answer to STLS is out already.

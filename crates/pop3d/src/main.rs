@@ -9,11 +9,14 @@
 //! STANDARDS. RFC 1939 (POP3), RFC 2449 (CAPA, response codes, pipelining), RFC 2595 (STLS),
 //! RFC 5034 (AUTH), RFC 3206 (SYS/TEMP, AUTH), RFC 8314 (implicit TLS).
 //!
-//! DIAGNOSTICS. `session.opened`, `session.closed`, `login.ok` and `login.failed` with `sid`.
+//! DIAGNOSTICS. `session.opened`, `session.closed`, `login.ok` and `login.failed` with `sid`;
+//! `maildrop.lock_lost` and `maildrop.lock_retaken` where localdeliver restarts.
 //!
 //! FILES. `correo.toml`, tables `[server]`, `[tls]`, `[rpc]` and `[pop3d]`.
 
+mod ahead;
 mod connection;
+mod lock;
 mod login;
 mod maildrop;
 
@@ -29,6 +32,8 @@ use pop3_proto::BUSY;
 use tonic::transport::Channel;
 use tracing::warn;
 
+use crate::ahead::Budget;
+
 /// The service with TLS from the start.
 const POP3S: &str = "pop3s";
 /// The service with STLS.
@@ -43,6 +48,7 @@ struct Shared {
     authenticator: Authenticator,
     fetcher: Fetcher,
     mailboxes: MailboxServiceClient<Channel>,
+    read_ahead: Budget,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +64,7 @@ async fn start(context: Context) -> anyhow::Result<()> {
         authenticator: Authenticator::new(channel(&config.rpc.directory_auth)?),
         fetcher: Fetcher::start(mailbox.clone()),
         mailboxes: MailboxServiceClient::new(mailbox).max_decoding_message_size(MAX_ANSWER),
+        read_ahead: Budget::new(config.pop3d.read_ahead_memory.bytes()),
     });
     let mut services = vec![Service {
         name: POP3,

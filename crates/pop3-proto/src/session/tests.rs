@@ -223,26 +223,65 @@ fn pipelined_listings_wait_for_room() {
 }
 
 #[test]
-fn pipelined_retrievals_are_known_ahead() {
+fn what_is_fetched_in_order_is_known_ahead() {
     let mut session = session();
     session.handle_input(LOGIN.as_bytes());
     answer(&mut session, &mut Vec::new());
-    session.handle_input(b"RETR 1\r\nRETR 3\r\nRETR 2\r\nDELE 1\r\nRETR 1\r\n");
-    let event = session.poll_event();
-    assert!(matches!(
-        event,
-        Some(Event::Retrieve {
-            uid: 4,
-            top: false,
-            ..
-        })
-    ));
-    let uids = |most| {
-        let messages = session.upcoming(most).into_iter();
-        messages.map(|message| message.uid).collect::<Vec<_>>()
+    let mut upcoming = |input: &str| {
+        session.handle_input(input.as_bytes());
+        assert!(matches!(session.poll_event(), Some(Event::Retrieve { .. })));
+        let uids: Vec<u32> = session.upcoming().map(|message| message.uid).collect();
+        session.handle_content_end();
+        uids
     };
-    assert_eq!(uids(9), [9, 7]);
-    assert_eq!(uids(1), [9]);
+    // Nobody knows what comes behind a lone one.
+    assert!(upcoming("RETR 1\r\n").is_empty());
+    assert_eq!(upcoming("RETR 2\r\n"), [9]);
+    // Back again, or once more, is not in order; the next command can say that it will be.
+    assert!(upcoming("RETR 2\r\n").is_empty());
+    assert!(upcoming("RETR 1\r\nNOOP\r\nRETR 2").is_empty());
+    assert_eq!(upcoming("\r\n"), [9]);
+    assert_eq!(upcoming("RETR 1\r\nRETR 2\r\nTOP 3 0\r\n"), [7, 9]);
+    assert_eq!(upcoming(""), [9]);
+    // TOP fetches nothing that RETR could have, and is no step of its own.
+    assert!(upcoming("").is_empty());
+    assert!(upcoming("RETR 3\r\n").is_empty());
+    // Deleted messages are passed over.
+    session.handle_input(b"DELE 2\r\nRETR 1\r\nRETR 3\r\n");
+    assert!(matches!(session.poll_event(), Some(Event::Retrieve { .. })));
+    assert_eq!(
+        session
+            .upcoming()
+            .map(|message| message.uid)
+            .collect::<Vec<_>>(),
+        [9]
+    );
+}
+
+#[test]
+fn answers_stand_together_as_long_as_there_is_room() {
+    let limits = Limits {
+        output: 100,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        plain_allowed: true,
+        ..Settings::default()
+    };
+    let mut session = Session::new(settings, limits);
+    session.handle_input(LOGIN.as_bytes());
+    answer(&mut session, &mut Vec::new());
+    session.take_output();
+    session.handle_input("RETR 1\r\n".repeat(9).as_bytes());
+    answer(&mut session, &mut Vec::new());
+    let one = b"+OK message follows\r\na: b\r\n\r\n..x\r\n.\r\n";
+    // The third one goes past the limit; no other is begun before it is sent.
+    assert_eq!(session.output(), one.repeat(3));
+    session.handle_sent();
+    answer(&mut session, &mut Vec::new());
+    assert_eq!(session.output(), one.repeat(3));
+    session.handle_silence();
+    assert_eq!(session.take_output(), one.repeat(3));
 }
 
 proptest! {

@@ -21,6 +21,11 @@ impl Maildrop {
             .map(|(at, message)| (at + 1, message))
     }
 
+    /// The first message behind a place that is not deleted.
+    fn behind(&self, at: usize) -> Option<usize> {
+        (at + 1..self.messages.len()).find(|at| !self.deleted.contains(at))
+    }
+
     fn totals(&self) -> (usize, u64) {
         let size = self.present().map(|(_, message)| message.size).sum();
         (self.messages.len() - self.deleted.len(), size)
@@ -94,9 +99,12 @@ impl Session {
         let State::Transaction(maildrop) = &mut self.state else {
             return;
         };
-        let Some((_, message)) = maildrop.message(number) else {
+        let Some((at, message)) = maildrop.message(number) else {
             return self.fail(NO_SUCH_MESSAGE);
         };
+        if top.is_none() {
+            maildrop.retrieved = (Some(at), maildrop.retrieved.0);
+        }
         let maildrop = std::mem::take(maildrop);
         // The answer begins with the first content, so that a failure can still be told.
         self.state = State::Retrieving(maildrop, ContentWriter::new(top), false);
@@ -107,25 +115,35 @@ impl Session {
         });
     }
 
-    /// The messages that pipelined RETRs behind this one ask for, as far as they have come, so that
-    /// the shell can read ahead.
-    pub fn upcoming(&self, most: usize) -> Vec<Message> {
-        let State::Retrieving(maildrop, ..) = &self.state else {
-            return Vec::new();
+    /// The messages behind the one that [`Event::Retrieve`] asks for, in their order, if the client
+    /// seems to fetch one after the other: it asked for the one before, or the command for the next one
+    /// is here already. So the shell can read ahead.
+    pub fn upcoming(&self) -> impl Iterator<Item = Message> {
+        let maildrop = match &self.state {
+            State::Retrieving(maildrop, writer, _) if !writer.is_top() => Some(maildrop),
+            _ => None,
         };
-        let lines = self.input.split_inclusive(|byte| *byte == b'\n');
-        lines
-            .take(most)
-            .map_while(|line| {
-                let line = line.strip_suffix(b"\n")?;
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                match Command::parse(line) {
-                    Ok(Command::Retr(number)) => maildrop.message(number),
-                    _ => None,
-                }
-            })
-            .map(|(_, message)| message)
-            .collect()
+        let run = maildrop.and_then(|maildrop| {
+            let (at, before) = (maildrop.retrieved.0?, maildrop.retrieved.1);
+            let next = maildrop.behind(at)?;
+            let in_order = before.is_some_and(|before| maildrop.behind(before) == Some(at));
+            (in_order || self.is_next(next)).then_some((maildrop, next))
+        });
+        run.into_iter().flat_map(|(maildrop, next)| {
+            let all = maildrop.messages.iter().enumerate().skip(next);
+            all.filter(|(at, _)| !maildrop.deleted.contains(at))
+                .map(|(_, message)| *message)
+        })
+    }
+
+    /// True if the next line is here and asks for the message at that place.
+    fn is_next(&self, at: usize) -> bool {
+        let Some(end) = memchr::memchr(b'\n', &self.input) else {
+            return false;
+        };
+        let line = self.input.get(..end).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        matches!(Command::parse(line), Ok(Command::Retr(number)) if number as usize == at + 1)
     }
 
     /// A piece of the message that [`Event::Retrieve`] asked for. False: no more is wanted.

@@ -1,6 +1,7 @@
 //! The fake mailbox as a service.
 
 use mail_rpc::CHUNK_SIZE;
+use mail_rpc::packed::{Packer, Value};
 use mail_rpc::pb::mailbox::v1 as pb;
 use pb::fetch_response::Item;
 use pb::mailbox_service_server::MailboxService;
@@ -32,7 +33,7 @@ impl Mailbox {
         let facts = pb::Snapshot {
             mailbox_id: 3,
             name: "INBOX".to_owned(),
-            uid_validity: 11,
+            uid_validity: state.uid_validity,
             ..frame(first)
         };
         vec![
@@ -43,6 +44,9 @@ impl Mailbox {
     }
 
     fn items(&self, request: &pb::FetchRequest) -> Vec<Item> {
+        if !request.pieces.is_empty() {
+            return self.packed(request);
+        }
         let mut state = self.state();
         let [uid, high] = request.uids.as_ref().unwrap().bounds[..] else {
             panic!("one message at a time");
@@ -88,6 +92,41 @@ impl Mailbox {
     }
 }
 
+impl Mailbox {
+    /// Whole messages, in two answers.
+    fn packed(&self, request: &pb::FetchRequest) -> Vec<Item> {
+        let mut state = self.state();
+        assert_eq!((request.account_id, request.mailbox_id), (7, 3));
+        assert_eq!(request.pieces.len(), 1);
+        assert_eq!(request.pieces[0].kind(), pb::piece::Kind::Section);
+        let bounds = &request.uids.as_ref().unwrap().bounds;
+        let asked = |uid| {
+            let mut ranges = bounds.chunks(2);
+            ranges.any(|range| (range[0]..=range[1]).contains(&uid))
+        };
+        let damaged = state.damaged;
+        let messages = state.messages.iter();
+        let there: Vec<_> = messages
+            .filter(|(uid, _)| asked(*uid) && *uid != damaged)
+            .collect();
+        let answers = there
+            .chunks(there.len().div_ceil(2).max(1))
+            .map(|messages| {
+                let mut packer = Packer::default();
+                for (uid, mail) in messages {
+                    packer.begin(*uid);
+                    packer.push(Value::Octets(mail));
+                }
+                let data = packer.take();
+                Item::Packed(pb::Packed { data })
+            });
+        let done = Item::Done(pb::FetchDone::default());
+        let answers = answers.chain([done]).collect();
+        state.packed.push(bounds.clone());
+        answers
+    }
+}
+
 type Stream<T> = ReceiverStream<Result<T, Status>>;
 
 #[tonic::async_trait]
@@ -112,7 +151,10 @@ impl MailboxService for Mailbox {
                 let _ = events.send(Ok(pb::WatchEvent { event: Some(event) })).await;
             }
             if !is_locked {
-                events.closed().await;
+                tokio::select! {
+                    () = events.closed() => {}
+                    () = mailbox.restart.notified() => {}
+                }
                 mailbox.state().locked = false;
             }
         });

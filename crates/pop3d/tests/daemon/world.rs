@@ -9,14 +9,14 @@ use mail_rpc::pb::directory::v1::authentication_service_server::{
 };
 use mail_rpc::pb::mailbox::v1::mailbox_service_server::MailboxServiceServer;
 use mail_rpc::transport::{Endpoint, bind, routes_served};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The mailbox as it is, and what is to go wrong.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) messages: Vec<(u32, Vec<u8>)>,
     pub(crate) locked: bool,
@@ -25,14 +25,37 @@ pub(crate) struct State {
     pub(crate) damaged: u32,
     /// What was asked for: UID, offset, length.
     pub(crate) fetched: Vec<(u32, u64, u64)>,
+    /// Ranges of UIDs whose messages were asked for together.
+    pub(crate) packed: Vec<Vec<u32>>,
+    pub(crate) uid_validity: u32,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Mailbox(Arc<Mutex<State>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Mailbox {
+    state: Arc<Mutex<State>>,
+    /// Ends the streams of those who watch.
+    pub(crate) restart: Arc<Notify>,
+}
 
 impl Mailbox {
+    fn new() -> Self {
+        let state = State {
+            messages: Vec::new(),
+            locked: false,
+            expunge_fails: false,
+            damaged: 0,
+            fetched: Vec::new(),
+            packed: Vec::new(),
+            uid_validity: 11,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            restart: Arc::default(),
+        }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.state.lock().unwrap()
     }
 }
 
@@ -42,7 +65,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(run: &Path) -> Self {
-        let mailbox = Mailbox::default();
+        let mailbox = Mailbox::new();
         let auth = Routes::new(AuthenticationServiceServer::new(Directory));
         serve(run, "directory-auth", auth).await;
         let routes = Routes::new(MailboxServiceServer::new(mailbox.clone()));
