@@ -24,7 +24,8 @@ pub struct Localdeliver {
     /// Mail for an account over its quota is returned at once; otherwise it is tried again until it
     /// expires.
     pub bounce_over_quota: bool,
-    /// Accounts that are kept open, each with two file handles and its part of `index_cache`.
+    /// Accounts whose files are kept open, each with some file handles and its `index_cache`. Of 16
+    /// times as many some KiB each stay in memory: mail comes in without their files.
     pub open_accounts: usize,
     /// Memory for the index of each open account.
     pub index_cache: Size,

@@ -1,4 +1,5 @@
 mod commit;
+pub(crate) mod index;
 mod recent;
 pub(crate) mod reclaim;
 mod stage;
@@ -8,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use mail_types::{AccountId, MailboxId};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
@@ -25,6 +27,7 @@ use crate::write::defaults;
 use crate::{
     Applied, ApplyError, DeliveryKey, Event, Operation, Snapshot, StoreError, Target, Watcher,
 };
+use index::{Index, Pool};
 use recent::Recent;
 pub(crate) use stage::Staged;
 
@@ -33,7 +36,7 @@ pub struct Account {
     id: AccountId,
     disk: SharedDisk,
     folder: PathBuf,
-    pub(crate) db: Database,
+    pub(crate) index: Index,
     pub(crate) segments: Segments,
     journal: Arc<Journal>,
     hub: Arc<Hub>,
@@ -88,6 +91,7 @@ impl Account {
         folder: PathBuf,
         options: &Options,
         journal: Arc<Journal>,
+        pool: &Arc<Pool>,
         now: i64,
     ) -> Result<Self, StoreError> {
         let disk = &options.disk;
@@ -96,9 +100,12 @@ impl Account {
         if !folder.join("index.redb").exists() && has_mail(&folder.join("segments")) {
             return Err(StoreError::IndexMissing(folder));
         }
-        let db = open_or_make_index(options, &folder, now)?;
+        let path = folder.join("index.redb");
+        let index = Index::new(path, disk.clone(), options.index_cache, pool.clone());
+        let db = index.get_by(|| open_or_make_index(options, &folder, now))?;
         let (state, segment, end) = load(&db.begin_read()?)?;
         let newest = newest_key(&db)?;
+        drop(db);
         if state.counters.next_email == 1 {
             // Mail that the journal answers for must find its account after a crash.
             for folder in [Some(&*folder), folder.parent()].into_iter().flatten() {
@@ -111,7 +118,7 @@ impl Account {
             id,
             disk: disk.clone(),
             folder,
-            db,
+            index,
             segments: Segments::new(segment_folder),
             journal,
             hub: Arc::default(),
@@ -143,7 +150,7 @@ impl Account {
         let (txn, changes) = {
             let mut writer = lock(&self.writer);
             self.catch_up(&mut writer)?;
-            (self.db.begin_read()?, self.keeper.changes())
+            (self.index.read()?, self.keeper.changes())
         };
         let copy = IndexCopy::of(&txn, now)?;
         drop(txn);
@@ -233,12 +240,32 @@ impl Account {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
     }
 
-    /// Fails from now on; watchers have to watch anew.
-    pub(crate) fn close(&self) {
-        let _turn = lock(&self.turn);
-        let _writer = lock(&self.writer);
-        self.failed.store(true, Ordering::Release);
-        self.hub.drop_all();
+    /// Fails from now on; watchers have to watch anew. Those who read in it have so long.
+    pub(crate) fn close(&self, longest: Duration) {
+        {
+            let _turn = lock(&self.turn);
+            let _writer = lock(&self.writer);
+            self.failed.store(true, Ordering::Release);
+            self.hub.drop_all();
+        }
+        self.index.shut(longest);
+    }
+
+    /// Makes durable what it has and closes its files, which are opened again when they are wanted:
+    /// what stays is its small facts. False if somebody has it open.
+    pub(crate) fn rest(&self) -> Result<bool, StoreError> {
+        self.checkpoint()?;
+        if !self.index.close() {
+            return Ok(false);
+        }
+        lock(&self.writer).appender.rest();
+        self.segments.rest();
+        Ok(true)
+    }
+
+    /// Nothing is lost if it is forgotten now.
+    pub(crate) fn may_be_forgotten(&self) -> bool {
+        self.index.last_use().is_none() && lock(&self.recent).is_settled() && !self.is_watched()
     }
 
     /// Tells all watchers that their mailbox is gone, and fails from now on.

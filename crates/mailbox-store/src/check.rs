@@ -6,8 +6,6 @@ pub(crate) mod records;
 pub(crate) use index::{Emails, Sums};
 pub(crate) use records::Damaged;
 
-use redb::ReadableDatabase;
-
 use crate::account::Account;
 use crate::maintain::{Finding, Observer, Report, Told, Totals};
 use crate::snapshot::IndexCopy;
@@ -48,7 +46,7 @@ impl Account {
         let mut told = Told::new(observer);
         // From here on its own files have all of it.
         self.checkpoint()?;
-        let txn = self.db.begin_read()?;
+        let txn = self.index.read()?;
         let (state, segment, end) = account::load(&txn)?;
         let (totals, emails) = index::check(&txn, &state, &mut told)?;
         if told.is_stopped() {

@@ -17,8 +17,8 @@
 //! moments. Watchers are told under `recent`, so that none misses or doubles a change, and must not
 //! block. Who delivers to many accounts takes their turns in the order of their ids, and nobody else
 //! waits for a turn while holding one. The journal's locks are taken under all of them. The store's
-//! list of open accounts may be held while an account's locks are waited for, never the other way
-//! round.
+//! list of accounts may be held while an account's locks are waited for, never the other way round.
+//! The index has a lock of its own below an account's, held while it is opened or closed.
 
 mod account;
 mod change;

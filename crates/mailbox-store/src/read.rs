@@ -1,7 +1,7 @@
 //! Reading: each read sees one committed state and waits for no writer.
 
 use mail_types::{EmailId, Flags, MailboxId, Uid, UidSet};
-use redb::{AccessGuard, ReadOnlyTable, ReadableDatabase};
+use redb::{AccessGuard, ReadOnlyTable};
 
 use crate::account::Account;
 use crate::schema::{
@@ -156,7 +156,7 @@ impl Ahead {
 
 impl Account {
     pub(crate) fn snapshot(&self, id: u64, row: &MailboxRow) -> Result<Snapshot, StoreError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.index.read()?;
         let table = txn.open_table(MESSAGES)?;
         let mut messages = Vec::with_capacity(row.messages as usize);
         for entry in table.range((id, 0)..=(id, u32::MAX))? {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mail_types::{Uid, UidSet};
-use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use crate::account::{Account, load};
 use crate::check::{Damaged, Emails, Sums, records};
@@ -67,7 +67,7 @@ impl Account {
     }
 
     fn find_damaged(&self, told: &mut Told<'_, '_>) -> Result<Damaged, StoreError> {
-        let txn = self.db.begin_read()?;
+        let txn = self.index.read()?;
         let (_, segment, end) = load(&txn)?;
         let mut emails = Emails::new();
         for entry in txn.open_table(EMAILS)?.iter()? {

@@ -144,6 +144,12 @@ impl Segments {
         }
     }
 
+    /// Closes all files.
+    pub(crate) fn rest(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clear();
+    }
+
     /// Lets go of a segment that is removed.
     pub(crate) fn forget(&self, segment: u32) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -256,7 +262,8 @@ pub(crate) struct Appender {
     disk: SharedDisk,
     folder: PathBuf,
     segment: u32,
-    file: Arc<dyn DiskFile>,
+    /// None while nothing is written for long.
+    file: Option<Arc<dyn DiskFile>>,
     end: u64,
     max: u64,
     dirty: bool,
@@ -287,7 +294,7 @@ impl Appender {
             disk: disk.clone(),
             folder: folder.to_owned(),
             segment,
-            file,
+            file: Some(file),
             end,
             max,
             dirty: false,
@@ -309,8 +316,8 @@ impl Appender {
             self.roll()?;
         }
         let offset = self.end;
-        self.file
-            .write_at(record, offset)
+        let file = self.file()?;
+        file.write_at(record, offset)
             .map_err(|error| StoreError::io(self.path(), error))?;
         self.end += record.len() as u64;
         self.dirty = true;
@@ -327,7 +334,7 @@ impl Appender {
     /// Makes durable what was appended.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
         if self.dirty {
-            self.file.sync().map_err(StoreError::Fatal)?;
+            self.file()?.sync().map_err(StoreError::Fatal)?;
             self.dirty = false;
         }
         Ok(())
@@ -336,7 +343,7 @@ impl Appender {
     /// The file, if it has something that is not synced, so that this can be done while others
     /// append. Then see [`Self::is_synced`].
     pub(crate) fn unsynced(&self) -> Option<Arc<dyn DiskFile>> {
-        self.dirty.then(|| self.file.clone())
+        self.file.clone().filter(|_| self.dirty)
     }
 
     /// All was synced that was there when [`Self::position`] gave `position`.
@@ -359,13 +366,28 @@ impl Appender {
     pub(crate) fn roll(&mut self) -> Result<(), StoreError> {
         self.sync()?;
         let next = self.segment + 1;
-        self.file = open_file(&*self.disk, &self.folder, next, true)?;
-        self.file
-            .set_length(0)
+        let file = open_file(&*self.disk, &self.folder, next, true)?;
+        file.set_length(0)
             .map_err(|error| StoreError::io(self.path(), error))?;
+        self.file = Some(file);
         self.segment = next;
         self.end = 0;
         Ok(())
+    }
+
+    /// Closes the file if all in it is synced; it is opened again with the next record.
+    pub(crate) fn rest(&mut self) {
+        if !self.dirty {
+            self.file = None;
+        }
+    }
+
+    fn file(&mut self) -> Result<Arc<dyn DiskFile>, StoreError> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let file = open_file(&*self.disk, &self.folder, self.segment, self.end == 0)?;
+        Ok(self.file.insert(file).clone())
     }
 
     fn path(&self) -> PathBuf {

@@ -3,14 +3,15 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 use mail_types::AccountId;
 use tracing::warn;
 
+use crate::account::index::Pool;
 use crate::account::reclaim::Eagerness;
 use crate::disk::{Disk, FileSystem, guard, make_folder};
 use crate::journal::Journal;
@@ -39,6 +40,10 @@ const SNAPSHOT_TICKS: u32 = 20;
 /// How often accounts that lost mail are looked at for space to be given back.
 const RECLAIM_TICK: Duration = Duration::from_secs(30);
 
+/// Accounts of which the small facts stay in memory, for each whose index is open: some KiB each,
+/// and mail comes in without the index.
+const KNOWN_PER_OPEN: usize = 16;
+
 /// What the store may use.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -58,7 +63,7 @@ pub struct Options {
     /// Octets that are copied in a second to give space back, so that mail keeps its disk; 0 gives
     /// nothing back.
     pub reclaim_rate: u64,
-    /// Accounts that are kept open though nobody uses them.
+    /// Accounts whose index is kept open. For a moment half as many again may be.
     pub open_accounts: NonZeroUsize,
     /// Where it all is: the file system, but in tests of what happens when that fails.
     pub disk: Arc<dyn Disk>,
@@ -85,6 +90,8 @@ pub struct MailStore {
     pub(crate) shared: Arc<Shared>,
     /// Empties the journal's full files.
     emptier: Option<JoinHandle<()>>,
+    /// Closes indexes when too many are open.
+    closer: Option<JoinHandle<()>>,
     /// Writes snapshots until the sender is dropped.
     keeper: Option<(Sender<()>, JoinHandle<()>)>,
     /// Gives space back until the sender is dropped.
@@ -96,9 +103,33 @@ pub(crate) struct Shared {
     root: PathBuf,
     options: Options,
     pub(crate) journal: Arc<Journal>,
-    open: Mutex<LruCache<AccountId, Arc<Account>>>,
+    pool: Arc<Pool>,
+    open: Mutex<Open>,
+    /// Somebody has opened an account, or could not.
+    is_opened: Condvar,
     /// Accounts that are being made anew.
     busy: Mutex<HashSet<AccountId>>,
+}
+
+/// The accounts in memory.
+#[derive(Debug)]
+struct Open {
+    accounts: LruCache<AccountId, Arc<Account>>,
+    /// Those that somebody opens; who wants one of them waits, and nobody else.
+    opening: HashSet<AccountId>,
+}
+
+/// Opens an account that nobody else opens meanwhile.
+struct Opening<'a> {
+    shared: &'a Shared,
+    id: AccountId,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().opening.remove(&self.id);
+        self.shared.is_opened.notify_all();
+    }
 }
 
 /// An account that nobody else may open.
@@ -123,34 +154,38 @@ impl MailStore {
         finish_removals(&**disk, &root)?;
         let (full, is_full) = channel();
         let journal = Journal::open(&root.join(JOURNAL), &options, full)?;
+        let (crowded, is_crowded) = channel();
+        let pool = Pool::new(options.open_accounts.get(), crowded);
+        let open = Open {
+            accounts: LruCache::unbounded(),
+            opening: HashSet::new(),
+        };
         let shared = Arc::new(Shared {
             root,
             options,
             journal: Arc::new(journal),
-            open: Mutex::new(LruCache::unbounded()),
+            pool: Arc::new(pool),
+            open: Mutex::new(open),
+            is_opened: Condvar::new(),
             busy: Mutex::default(),
         });
+        let closed = shared.clone();
+        let closer = thread("mail-closer", move || closed.close_until(&is_crowded))?;
         shared.empty_journal(false);
         let emptied = shared.clone();
-        let emptier = std::thread::Builder::new()
-            .name("mail-journal".to_owned())
-            .spawn(move || emptied.run(&is_full))
-            .map_err(|error| StoreError::io("thread", error))?;
+        let emptier = thread("mail-journal", move || emptied.run(&is_full))?;
         let (stop, is_stopped) = channel();
         let kept = shared.clone();
-        let keeper = std::thread::Builder::new()
-            .name("mail-snapshots".to_owned())
-            .spawn(move || kept.keep_snapshots_until(&is_stopped))
-            .map_err(|error| StoreError::io("thread", error))?;
+        let keeper = thread("mail-snapshots", move || {
+            kept.keep_snapshots_until(&is_stopped);
+        })?;
         let (end, is_ended) = channel();
         let reclaimed = shared.clone();
-        let reclaimer = std::thread::Builder::new()
-            .name("mail-reclaim".to_owned())
-            .spawn(move || reclaimed.reclaim_until(&is_ended))
-            .map_err(|error| StoreError::io("thread", error))?;
+        let reclaimer = thread("mail-reclaim", move || reclaimed.reclaim_until(&is_ended))?;
         Ok(Self {
             shared,
             emptier: Some(emptier),
+            closer: Some(closer),
             keeper: Some((stop, keeper)),
             reclaimer: Some((end, reclaimer)),
         })
@@ -169,8 +204,8 @@ impl MailStore {
     /// Removes an account and all its mail.
     pub fn remove_account(&self, id: AccountId) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let mut open = shared.lock();
-        if let Some(account) = open.pop(&id) {
+        let mut open = shared.lock_closed(id);
+        if let Some(account) = open.accounts.pop(&id) {
             account.end();
         }
         shared
@@ -291,6 +326,12 @@ impl Drop for MailStore {
         {
             warn!("the journal's thread panicked");
         }
+        self.shared.pool.hang_up();
+        if let Some(closer) = self.closer.take()
+            && closer.join().is_err()
+        {
+            warn!("the thread that closes accounts panicked");
+        }
         for (stop, thread) in [self.keeper.take(), self.reclaimer.take()]
             .into_iter()
             .flatten()
@@ -303,14 +344,26 @@ impl Drop for MailStore {
         // The next start then has nothing to do.
         self.shared.empty_journal(false);
         self.shared.save_all();
-        self.shared.keep_snapshots(|_, _| true);
         self.shared.journal.close();
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, LruCache<AccountId, Arc<Account>>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same when nobody is just opening that account.
+    fn lock_closed(&self, id: AccountId) -> MutexGuard<'_, Open> {
+        let open = self.lock();
+        let is_opening = |open: &mut Open| open.opening.contains(&id);
+        let waited = self.is_opened.wait_while(open, is_opening);
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_memory(&self) -> Vec<Arc<Account>> {
+        let open = self.lock();
+        open.accounts.iter().map(|(_, one)| one.clone()).collect()
     }
 
     fn busy(&self) -> MutexGuard<'_, HashSet<AccountId>> {
@@ -319,12 +372,12 @@ impl Shared {
 
     /// Takes an account out of use, and waits for those who still have it open.
     fn claim(&self, id: AccountId) -> Result<Claim<'_>, StoreError> {
-        let mut open = self.lock();
+        let mut open = self.lock_closed(id);
         if !self.busy().insert(id) {
             return Err(StoreError::Busy);
         }
         let claim = Claim { shared: self, id };
-        let account = open.pop(&id);
+        let account = open.accounts.pop(&id);
         drop(open);
         let Some(account) = account else {
             return Ok(claim);
@@ -333,58 +386,95 @@ impl Shared {
             // The journal has what the index lacks.
             warn!(account = %id, %error, "an account cannot be made durable");
         }
-        account.close();
-        wait_unused(account, STILL_OPEN);
+        account.close(STILL_OPEN);
         Ok(claim)
     }
 
     pub(crate) fn account(&self, id: AccountId, now: i64) -> Result<Arc<Account>, StoreError> {
-        let mut open = self.lock();
+        let mut open = self.lock_closed(id);
         if self.busy().contains(&id) {
             return Err(StoreError::Busy);
         }
-        match open.get(&id) {
+        match open.accounts.get(&id) {
             Some(account) if !account.has_failed() => return Ok(account.clone()),
-            Some(_) => {
-                if let Some(account) = open.pop(&id) {
-                    account.close();
-                    wait_unused(account, LET_GO);
-                }
-            }
-            None => {}
+            _ => {}
+        }
+        let failed = open.accounts.pop(&id);
+        open.opening.insert(id);
+        drop(open);
+        let _opening = Opening { shared: self, id };
+        if let Some(failed) = failed {
+            failed.close(LET_GO);
         }
         let (folder, journal) = (self.folder(id), self.journal.clone());
-        let account = Arc::new(Account::open(id, folder, &self.options, journal, now)?);
-        open.put(id, account.clone());
-        self.close_unused(&mut open);
+        let opened = Account::open(id, folder, &self.options, journal, &self.pool, now)?;
+        let account = Arc::new(opened);
+        let mut open = self.lock();
+        open.accounts.put(id, account.clone());
+        if open.accounts.len() > self.most_known() {
+            self.pool.tell();
+        }
         Ok(account)
+    }
+
+    fn most_known(&self) -> usize {
+        let open = self.options.open_accounts.get();
+        open.saturating_mul(KNOWN_PER_OPEN)
     }
 
     fn folder(&self, id: AccountId) -> PathBuf {
         self.root.join(id.to_string())
     }
 
-    /// Closes the longest unused accounts over the limit; those in use stay.
-    fn close_unused(&self, open: &mut LruCache<AccountId, Arc<Account>>) {
-        let surplus = open.len().saturating_sub(self.options.open_accounts.get());
+    fn close_until(&self, crowded: &Receiver<()>) {
+        while crowded.recv().is_ok() {
+            self.pool.is_heard();
+            self.close_surplus();
+            self.forget_surplus();
+        }
+    }
+
+    /// Closes the longest unused indexes over the limit. Nobody waits for that but who wants one of
+    /// them.
+    fn close_surplus(&self) {
+        let surplus = self.pool.surplus();
         if surplus == 0 {
             return;
         }
-        // Watchers hear only of an account that is open.
-        let unused = open
-            .iter()
-            .rev()
-            .filter(|(_, account)| Arc::strong_count(account) == 1 && !account.is_watched());
-        let doomed: Vec<AccountId> = unused.map(|(id, _)| *id).take(surplus).collect();
-        for id in doomed {
-            let Some(account) = open.pop(&id) else {
-                continue;
-            };
-            if let Err(error) = account.checkpoint() {
-                // The journal keeps what it has of it.
-                warn!(account = %id, %error, "an account cannot be made durable");
+        let mut by_use: Vec<(u64, Arc<Account>)> = self
+            .in_memory()
+            .into_iter()
+            .filter_map(|account| Some((account.index.last_use()?, account)))
+            .collect();
+        by_use.sort_unstable_by_key(|(used, _)| *used);
+        let mut closed = 0;
+        for (_, account) in by_use {
+            if closed >= surplus {
+                break;
             }
+            closed += usize::from(rest(&account));
+        }
+    }
+
+    /// Forgets the longest unused accounts over the limit; those in use stay.
+    fn forget_surplus(&self) {
+        let most = self.most_known();
+        let candidates: Vec<Arc<Account>> = {
+            let open = self.lock();
+            let surplus = open.accounts.len().saturating_sub(most);
+            let unused = open.accounts.iter().rev();
+            let unused = unused.filter(|(_, one)| Arc::strong_count(one) == 1);
+            unused.take(surplus).map(|(_, one)| one.clone()).collect()
+        };
+        for account in candidates {
             keep_snapshot(&account, |_, _| true);
+            rest(&account);
+            let mut open = self.lock();
+            // Nobody else has it, so that nobody can change it any more.
+            if Arc::strong_count(&account) == 2 && account.may_be_forgotten() {
+                open.accounts.pop(&account.id());
+            }
+            drop(open);
         }
     }
 
@@ -401,10 +491,10 @@ impl Shared {
             if self.options.reclaim_rate == 0 {
                 continue;
             }
-            let open: Vec<AccountId> = self.lock().iter().map(|(id, _)| *id).collect();
+            let open: Vec<AccountId> = self.in_memory().iter().map(|one| one.id()).collect();
             for id in open {
                 // Looked up one by one, so that none is kept open for its turn.
-                let account = self.lock().peek(&id).cloned();
+                let account = self.lock().accounts.peek(&id).cloned();
                 let Some(account) = account.filter(|one| one.has_dead() && !one.has_failed())
                 else {
                     continue;
@@ -428,8 +518,7 @@ impl Shared {
     /// Writes snapshots of the open accounts of which `is_due` says so; see
     /// [`Account::keep_snapshot`].
     fn keep_snapshots(&self, is_due: impl Fn(u64, u64) -> bool) {
-        let open: Vec<Arc<Account>> = self.lock().iter().map(|(_, one)| one.clone()).collect();
-        for account in open {
+        for account in self.in_memory() {
             keep_snapshot(&account, &is_due);
         }
     }
@@ -451,13 +540,11 @@ impl Shared {
         }
     }
 
-    /// Small things that were not worth a transaction.
+    /// Small things that were not worth a transaction, and snapshots; all files are closed.
     fn save_all(&self) {
-        let open: Vec<Arc<Account>> = self.lock().iter().map(|(_, one)| one.clone()).collect();
-        for account in open {
-            if let Err(error) = account.checkpoint() {
-                warn!(account = %account.id(), %error, "an account cannot be made durable");
-            }
+        for account in self.in_memory() {
+            keep_snapshot(&account, |_, _| true);
+            rest(&account);
         }
     }
 
@@ -477,14 +564,20 @@ fn unix_now() -> i64 {
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Waits until nobody has the account open any more: only then its files are free.
-fn wait_unused(account: Arc<Account>, longest: Duration) {
-    let users = Arc::downgrade(&account);
-    drop(account);
-    let deadline = Instant::now() + longest;
-    while users.strong_count() > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// Makes an account durable and closes its files; true if they are closed.
+fn rest(account: &Account) -> bool {
+    account.rest().unwrap_or_else(|error| {
+        // The journal keeps what it has of it.
+        warn!(account = %account.id(), %error, "an account cannot be made durable");
+        false
+    })
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| StoreError::io("thread", error))
 }
 
 fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {

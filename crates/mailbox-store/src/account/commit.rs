@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Durability, WriteTransaction};
 
+use super::index::Reading;
 use super::recent::Part;
 use super::{Account, Outcome, State, Writer, load, lock};
 use crate::journal::Waiting;
@@ -81,7 +82,8 @@ impl Account {
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
         self.or_as_before(writer, |writer| {
             let (state, part) = self.part();
-            let txn = self.db.begin_write()?;
+            let db = self.index.get()?;
+            let txn = db.begin_write()?;
             let mut batch = self.begin(&txn, &state, writer, now)?;
             batch.take_in(&part.mails, &part.unsaved)?;
             let mut outcomes = Vec::with_capacity(operations.len());
@@ -149,7 +151,8 @@ impl Account {
     ) -> Result<Part, StoreError> {
         let (state, part) = self.part();
         self.or_as_before(writer, |writer| {
-            let mut txn = self.db.begin_write()?;
+            let db = self.index.get()?;
+            let mut txn = db.begin_write()?;
             txn.set_durability(Durability::None)?;
             let mut batch = self.begin(&txn, &state, writer, 0)?;
             batch.take_in(&part.mails, &part.unsaved)?;
@@ -166,14 +169,14 @@ impl Account {
 
     /// An index that has all that was answered so far. On a full disk it lacks what waits, since
     /// older mail can be read even then.
-    pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
+    pub(crate) fn read(&self) -> Result<Reading, StoreError> {
         if self.has_pending.load(Ordering::Acquire) {
             match self.catch_up(&mut lock(&self.writer)) {
                 Err(StoreError::Full) | Ok(_) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.db.begin_read()?)
+        self.index.read()
     }
 
     /// Makes durable in the account's own files what only the journal has so far.
@@ -210,7 +213,8 @@ impl Account {
 
     fn settle(&self, writer: &mut Writer, part: &Part) -> Result<(), StoreError> {
         writer.appender.sync()?;
-        self.end_transaction(self.db.begin_write()?)?;
+        let db = self.index.get()?;
+        self.end_transaction(db.begin_write()?)?;
         lock(&self.recent).settle(part);
         self.journal.settle_to(self.id, part.journaled);
         Ok(())
@@ -223,7 +227,8 @@ impl Account {
             return Ok(());
         }
         let mut writer = lock(&self.writer);
-        let txn = self.db.begin_write()?;
+        let db = self.index.get()?;
+        let txn = db.begin_write()?;
         let mut batch = self.begin(&txn, &self.state(), &mut writer, now)?;
         let mut keys = Vec::new();
         for (header, content) in entries {
@@ -290,7 +295,8 @@ impl Account {
         }
         self.catch_up(&mut writer)?;
         let (_, part) = self.part();
-        let txn = self.db.begin_write()?;
+        let db = self.index.get()?;
+        let txn = db.begin_write()?;
         let (outcome, is_changed) = change(&txn)?;
         if !is_changed {
             return Ok(outcome);
@@ -298,7 +304,7 @@ impl Account {
         self.keeper.note(&*self.disk, &self.folder, 1)?;
         writer.appender.sync()?;
         self.end_transaction(txn)?;
-        let (state, ..) = load(&self.db.begin_read()?)?;
+        let (state, ..) = load(&*self.index.read()?)?;
         let effects = Vec::new();
         self.publish(Finished { state, effects }, &part, []);
         self.journal.settle_to(self.id, part.journaled);

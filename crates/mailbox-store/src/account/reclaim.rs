@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use tracing::{info, warn};
 
 use super::{Account, lock};
@@ -179,7 +179,8 @@ impl Account {
 
     /// The place that a message has been moved to since it was looked up.
     pub(crate) fn where_now(&self, message: &Message) -> Result<Option<Location>, StoreError> {
-        let table = self.db.begin_read()?.open_table(EMAILS)?;
+        let txn = self.index.read()?;
+        let table = txn.open_table(EMAILS)?;
         let row = table.get(schema::number_of(message.email_id))?;
         let row = row.map(|row| EmailRow::decode(row.value())).transpose()?;
         Ok(row.map(|row| row.location))

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
-use redb::ReadableDatabase;
 
 use super::{Account, State, lock};
 use crate::journal::Mark;
@@ -79,7 +78,8 @@ impl Account {
     }
 
     fn is_in_index(&self, key: DeliveryKey) -> Result<bool, StoreError> {
-        let table = self.db.begin_read()?.open_table(DELIVERIES)?;
+        let txn = self.index.read()?;
+        let table = txn.open_table(DELIVERIES)?;
         Ok(table.get((key.queue_id, key.index))?.is_some())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mail_types::Uid;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 
 use super::index::Emails;
 use crate::account::Account;
@@ -159,7 +159,7 @@ impl Account {
         if damaged.is_empty() {
             return Ok(named);
         }
-        let txn = self.db.begin_read()?;
+        let txn = self.index.read()?;
         let (emails, mailboxes) = (txn.open_table(EMAILS)?, txn.open_table(MAILBOXES)?);
         let mut places: BTreeMap<u64, Places> = BTreeMap::new();
         for entry in txn.open_table(MESSAGES)?.iter()? {

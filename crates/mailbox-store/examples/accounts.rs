@@ -1,0 +1,98 @@
+//! Deliveries to many accounts of which few stay open: `accounts FOLDER [ACCOUNTS] [OPEN] [SECONDS]`.
+//! At the end each account is opened anew and counted.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mail_types::AccountId;
+use mailbox_store::{
+    Deliver, Delivery, DeliveryKey, FlagNames, MailStore, MailboxName, Options, Target,
+};
+
+const NOW: i64 = 1_700_000_000;
+/// Messages that wait for one writer, as localdeliver has them under load.
+const BATCH: u64 = 20;
+
+fn main() {
+    let mut args = std::env::args_os().skip(1);
+    let folder: PathBuf = args.next().unwrap_or("accounts".into()).into();
+    let mut number = |usual| {
+        let text = args.next().and_then(|text| text.into_string().ok());
+        text.map_or(usual, |text| text.parse::<u64>().unwrap())
+    };
+    let (accounts, open, seconds) = (number(200), number(16), number(10));
+    let options = Options {
+        open_accounts: NonZeroUsize::new(usize::try_from(open).unwrap()).unwrap(),
+        ..Options::default()
+    };
+    let store = MailStore::open(folder.clone(), options.clone()).unwrap();
+    let start = Instant::now();
+    for account in 0..accounts {
+        store.account(AccountId::from(account), NOW).unwrap();
+    }
+    println!("{accounts} accounts opened in {:?}", start.elapsed());
+    let next = AtomicU64::new(0);
+    let slowest = AtomicU64::new(0);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
+                    let deliveries = (first..first + BATCH).map(|number| Delivery {
+                        account: AccountId::from(number % accounts),
+                        deliver: Box::new(mail(number)),
+                    });
+                    let deliveries: Vec<Delivery> = deliveries.collect();
+                    let start = Instant::now();
+                    for told in store.deliver(&deliveries, NOW) {
+                        told.unwrap().unwrap();
+                    }
+                    let took = u64::try_from(start.elapsed().as_micros()).unwrap();
+                    slowest.fetch_max(took, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let count = next.into_inner();
+    let rate = count / seconds;
+    let slowest = Duration::from_micros(slowest.into_inner());
+    println!("{accounts} accounts, {open} open: {rate} deliveries a second, slowest {slowest:?}");
+    let start = Instant::now();
+    drop(store);
+    println!("closed in {:?}", start.elapsed());
+    let start = Instant::now();
+    let store = MailStore::open(folder, options).unwrap();
+    let found: u64 = (0..accounts)
+        .map(|id| store.account(id.into(), NOW).unwrap().usage().messages)
+        .sum();
+    println!("opened anew and counted in {:?}", start.elapsed());
+    assert_eq!(found, count, "messages are lost or doubled");
+}
+
+fn mail(number: u64) -> Deliver {
+    let body = "It is a line of a mail that says nothing much at all.\r\n".repeat(70);
+    let text = format!(
+        "From: Ana <ana@aula.test>\r\nTo: lois@aula.test\r\nSubject: {number}\r\n\
+         Message-ID: <{number}@aula.test>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\n{body}"
+    );
+    Deliver {
+        key: Some(DeliveryKey {
+            queue_id: number,
+            index: 0,
+        }),
+        mailbox: Target::Name(MailboxName::inbox()),
+        uid: None,
+        flags: FlagNames::default(),
+        internal_date: NOW,
+        internal_offset: 0,
+        summary: Arc::new(mail_message::summarize(text.as_bytes())),
+        content: vec![Bytes::from(text)],
+        quota: 0,
+    }
+}

@@ -1,0 +1,220 @@
+//! The index of an account, which is open only while it is wanted: mail comes in without it.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use redb::{Database, ReadTransaction, ReadableDatabase};
+
+use crate::StoreError;
+use crate::disk::SharedDisk;
+use crate::index_file::open_index;
+
+/// How long who wants to open one more index waits for others to be closed: where none can be
+/// closed, as on a full disk, there are too many for a while.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often is looked whether the last reader has gone.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// All indexes of a store: how many are open.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// How many may stay open.
+    limit: usize,
+    open: AtomicUsize,
+    /// Counts uses, so that the longest unused is known.
+    clock: AtomicU64,
+    /// Is told when too many are open.
+    crowded: Mutex<Option<Sender<()>>>,
+    has_room: Condvar,
+    is_told: AtomicBool,
+}
+
+impl Pool {
+    pub(crate) fn new(limit: usize, crowded: Sender<()>) -> Self {
+        Self {
+            limit,
+            open: AtomicUsize::new(0),
+            clock: AtomicU64::new(0),
+            crowded: Mutex::new(Some(crowded)),
+            has_room: Condvar::new(),
+            is_told: AtomicBool::new(false),
+        }
+    }
+
+    /// Indexes that are open and should not be.
+    pub(crate) fn surplus(&self) -> usize {
+        self.open.load(Ordering::Acquire).saturating_sub(self.limit)
+    }
+
+    /// Wakes who closes indexes and forgets accounts.
+    pub(crate) fn tell(&self) {
+        if !self.is_told.swap(true, Ordering::AcqRel)
+            && let Some(crowded) = &*lock(&self.crowded)
+        {
+            // Without a listener the store is being closed.
+            let _ = crowded.send(());
+        }
+    }
+
+    /// From now on another word is needed.
+    pub(crate) fn is_heard(&self) {
+        self.is_told.store(false, Ordering::Release);
+    }
+
+    /// Nobody closes what is too much any more.
+    pub(crate) fn hang_up(&self) {
+        *lock(&self.crowded) = None;
+    }
+
+    /// Half as many again may be open for a moment; who wants more waits for room.
+    fn enter(&self) {
+        let most = self.limit + self.limit / 2 + 1;
+        let deadline = Instant::now() + PATIENCE;
+        let mut crowded = lock(&self.crowded);
+        while self.open.load(Ordering::Acquire) >= most && crowded.is_some() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.has_room.wait_timeout(crowded, left);
+            crowded = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let before = self.open.fetch_add(1, Ordering::AcqRel);
+        drop(crowded);
+        if before >= self.limit {
+            self.tell();
+        }
+    }
+
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        drop(lock(&self.crowded));
+        self.has_room.notify_one();
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    disk: SharedDisk,
+    cache: usize,
+    pool: Arc<Pool>,
+    used: AtomicU64,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    db: Option<Arc<Database>>,
+    /// It must not be opened any more.
+    is_shut: bool,
+}
+
+/// A state of the index, which stays open as long as this lives.
+pub(crate) struct Reading {
+    txn: ReadTransaction,
+    _db: Arc<Database>,
+}
+
+impl Deref for Reading {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        &self.txn
+    }
+}
+
+impl Index {
+    /// One that is not open; `cache` is in octets.
+    pub(crate) fn new(path: PathBuf, disk: SharedDisk, cache: usize, pool: Arc<Pool>) -> Self {
+        Self {
+            path,
+            disk,
+            cache,
+            pool,
+            used: AtomicU64::new(0),
+            slot: Mutex::default(),
+        }
+    }
+
+    /// The index, which is opened if it is not. Who holds it keeps it open.
+    pub(crate) fn get(&self) -> Result<Arc<Database>, StoreError> {
+        self.get_by(|| open_index(&*self.disk, &self.path, self.cache))
+    }
+
+    /// The same with another way to open it, as for a new one.
+    pub(crate) fn get_by(
+        &self,
+        open: impl FnOnce() -> Result<Database, StoreError>,
+    ) -> Result<Arc<Database>, StoreError> {
+        let now = self.pool.clock.fetch_add(1, Ordering::Relaxed);
+        self.used.store(now, Ordering::Relaxed);
+        let mut slot = lock(&self.slot);
+        if slot.is_shut {
+            return Err(StoreError::Engine("the account was closed".to_owned()));
+        }
+        if let Some(db) = &slot.db {
+            return Ok(db.clone());
+        }
+        self.pool.enter();
+        match open() {
+            Ok(db) => Ok(slot.db.insert(Arc::new(db)).clone()),
+            Err(error) => {
+                self.pool.leave();
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn read(&self) -> Result<Reading, StoreError> {
+        let db = self.get()?;
+        Ok(Reading {
+            txn: db.begin_read()?,
+            _db: db,
+        })
+    }
+
+    /// When it was last wanted, if it is open.
+    pub(crate) fn last_use(&self) -> Option<u64> {
+        let is_open = lock(&self.slot).db.is_some();
+        is_open.then(|| self.used.load(Ordering::Relaxed))
+    }
+
+    /// Closes it, unless somebody has it; who wants it meanwhile waits. True if it is closed.
+    pub(crate) fn close(&self) -> bool {
+        let mut slot = lock(&self.slot);
+        let is_free = slot.db.as_ref().is_none_or(|db| Arc::strong_count(db) == 1);
+        if is_free && let Some(db) = slot.db.take() {
+            // The engine writes here that all is well; under the lock, since the file is its alone.
+            drop(db);
+            self.pool.leave();
+        }
+        is_free
+    }
+
+    /// Closes it for good, and waits for those who still read in it.
+    pub(crate) fn shut(&self, longest: Duration) {
+        lock(&self.slot).is_shut = true;
+        let deadline = Instant::now() + longest;
+        while !self.close() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        if lock(&self.slot).db.take().is_some() {
+            self.pool.leave();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
