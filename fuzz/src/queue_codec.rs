@@ -3,12 +3,13 @@
 
 use queue_store::fuzzing;
 
-/// Control: head, page or any value. The rest is the payload.
+/// Control: head, page, batch of the log or any value. The rest is the payload.
 pub fn run(data: &[u8]) {
     let ([kind], rest) = crate::control(data);
-    match kind % 3 {
+    match kind % 4 {
         0 => fuzzing::head(rest),
         1 => fuzzing::page(rest),
+        2 => fuzzing::batch(rest),
         _ => fuzzing::any(rest),
     }
 }

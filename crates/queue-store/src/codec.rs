@@ -71,24 +71,14 @@ pub(crate) fn decode_page(id: QueueId, value: &[u8]) -> Result<Vec<Recipient>, S
     recipients.collect::<Option<_>>().ok_or(damaged)
 }
 
-/// A chunk of content with its checksum.
+/// Any octets with their checksum.
 pub(crate) fn encode_chunk(data: &[u8]) -> Vec<u8> {
     seal(data.len(), |out| out.extend_from_slice(data))
 }
 
-/// Reads a chunk of content.
+/// Reads the same.
 pub(crate) fn decode_chunk(id: QueueId, value: &[u8]) -> Result<Bytes, StoreError> {
-    unseal(id, value, "content").map(Bytes::copy_from_slice)
-}
-
-/// Which messages of a pack are gone.
-pub(crate) fn encode_gone(gone: &[u8]) -> Vec<u8> {
-    encode_chunk(gone)
-}
-
-/// The same read.
-pub(crate) fn decode_gone(id: QueueId, value: &[u8]) -> Result<Bytes, StoreError> {
-    unseal(id, value, "pack").map(Bytes::copy_from_slice)
+    unseal(id, value, "value").map(Bytes::copy_from_slice)
 }
 
 fn seal(len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

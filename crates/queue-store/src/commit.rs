@@ -1,7 +1,8 @@
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -9,21 +10,23 @@ use tracing::error;
 
 use crate::store::{Op, QueueStore, StoreError};
 
-/// The most octets in one flush: what waits behind it must not wait long.
+/// The most octets in one batch: what waits behind it must not wait long.
 const MAX_OCTETS: usize = 4 * 1024 * 1024;
-/// The most changes in one flush.
+/// The most changes in one batch.
 const MAX_OPS: usize = 2048;
 /// How long changes that nobody waits for may wait for others to share their flush.
 const LINGER: Duration = Duration::from_millis(2);
+/// Flushes under way at once: what comes in while a disk writes need not wait until it is done.
+const FLUSHES: usize = 2;
 
-/// Called on the committer's thread when the changes are durable, or will never be. It must not
-/// block: everybody waits for it.
+/// Called on one of the committer's threads when the changes are durable, or will never be. It must
+/// not block: everybody waits for it.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// The thread that makes changes durable: it takes all that wait, applies them as one batch,
-/// flushes once, and tells each. What comes in meanwhile is the next batch, so that a lone change
-/// waits for nothing and many share the disk's time. Clones share the thread, which ends with the
-/// last of them.
+/// The threads that make changes durable: one takes all that waits and appends it as one batch;
+/// others flush, once for all that was appended, and tell each in its order. What comes in
+/// meanwhile is the next batch, so that a lone change waits for nothing and many share the disk's
+/// time. Clones share the threads, which end with the last of them.
 ///
 /// The queue in front of it is not bounded: callers bound what they have under way.
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ pub struct Committer(Arc<Shared>);
 struct Shared {
     requests: Option<Sender<Request>>,
     state: Arc<State>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +45,41 @@ struct State {
     batches: AtomicU64,
     ops: AtomicU64,
     flush_micros: AtomicU64,
+    flight: Mutex<Flight>,
+    /// Something was appended, or nothing will be any more.
+    appended: Condvar,
+    /// A flush has ended.
+    landed: Condvar,
+    /// Held while changes are told of: their order is that of the log.
+    telling: Mutex<()>,
+}
+
+/// Batches that were appended and are not known to be on disk.
+#[derive(Default)]
+struct Flight {
+    waiting: VecDeque<Vec<Done>>,
+    /// The number of the first that waits.
+    first: u64,
+    /// The first for which no flush is under way.
+    next: u64,
+    flushes: usize,
+    ended: bool,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("first", &self.first)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Flight {
+    /// The number of the next batch to come.
+    fn behind(&self) -> u64 {
+        self.first + self.waiting.len() as u64
+    }
 }
 
 /// What the committer has done since its start.
@@ -80,18 +118,23 @@ impl fmt::Debug for Request {
 }
 
 impl Committer {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(store: Arc<dyn QueueStore>) -> std::io::Result<Self> {
         let (requests, queue) = channel();
         let state = Arc::new(State::default());
+        let mut threads = Vec::new();
+        for _ in 0..FLUSHES {
+            let (store, shared) = (store.clone(), state.clone());
+            let flusher = thread::Builder::new().name("flusher".into());
+            threads.push(flusher.spawn(move || flush_all(&*store, &shared))?);
+        }
         let shared = state.clone();
-        let thread = thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || run(&*store, &queue, &shared))?;
+        let committer = thread::Builder::new().name("committer".into());
+        threads.push(committer.spawn(move || run(&*store, &queue, &shared))?);
         Ok(Self(Arc::new(Shared {
             requests: Some(requests),
             state,
-            thread: Some(thread),
+            threads,
         })))
     }
 
@@ -140,7 +183,8 @@ impl Committer {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(thread) = self.thread.take() {
+        // The committer last: it lets the others end.
+        while let Some(thread) = self.threads.pop() {
             // The last clone may be inside a `Done` on the thread itself.
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
                 error!("the committer panicked");
@@ -152,21 +196,16 @@ impl Drop for Shared {
 fn run(store: &dyn QueueStore, queue: &Receiver<Request>, state: &State) {
     let _tell = TellPanic(state);
     while let Ok(first) = queue.recv() {
+        // Until a flush can begin at once, more may come.
+        state.wait_for_place();
         let batch = gather(store, queue, first);
-        let result = batch.apply(store, state);
-        if let Err(failure) = &result
-            && failure.is_fatal()
-        {
-            error!(%failure, "the queue cannot be written");
-            let _ = state.failure.set(failure.clone());
-        }
-        for done in batch.waiting {
-            done(result.clone());
-        }
+        state.append(store, batch);
         if state.failure.get().is_some() {
+            state.end();
             return refuse_all(queue, state);
         }
     }
+    state.end();
 }
 
 /// All that waits. A batch that nobody waits for waits itself for a moment.
@@ -188,6 +227,25 @@ fn gather(store: &dyn QueueStore, queue: &Receiver<Request>, first: Request) -> 
     batch
 }
 
+/// Flushes what was appended until nothing more will be.
+fn flush_all(store: &dyn QueueStore, state: &State) {
+    let _tell = TellPanic(state);
+    while let Some(behind) = state.next_flush() {
+        let start = Instant::now();
+        let result = match state.failure.get() {
+            Some(failure) => Err(failure.clone()),
+            None => store.sync(),
+        };
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        state.batches.fetch_add(1, Relaxed);
+        state.flush_micros.fetch_add(micros, Relaxed);
+        if let Err(failure) = &result {
+            state.fail(failure);
+        }
+        state.land(behind, &result);
+    }
+}
+
 /// After a failure nobody may hope: what was written is known only by opening the store again.
 fn refuse_all(queue: &Receiver<Request>, state: &State) {
     while let Ok(request) = queue.recv() {
@@ -202,6 +260,7 @@ impl Drop for TellPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let _ = self.0.failure.set(self.0.failure());
+            self.0.end();
         }
     }
 }
@@ -210,6 +269,83 @@ impl State {
     fn failure(&self) -> StoreError {
         let known = self.failure.get().cloned();
         known.unwrap_or_else(|| StoreError::failed("the committer is gone"))
+    }
+
+    fn fail(&self, failure: &StoreError) {
+        error!(%failure, "the queue cannot be written");
+        let _ = self.failure.set(failure.clone());
+    }
+
+    fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a flusher has nothing to do.
+    fn wait_for_place(&self) {
+        let busy = |flight: &mut Flight| flight.flushes >= FLUSHES && !flight.ended;
+        let free = self.landed.wait_while(self.flight(), busy);
+        drop(free.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn append(&self, store: &dyn QueueStore, batch: Batch) {
+        if batch.ops.is_empty() {
+            return;
+        }
+        match store.append(&batch.ops) {
+            Ok(()) => {
+                self.ops.fetch_add(batch.ops.len() as u64, Relaxed);
+                self.flight().waiting.push_back(batch.waiting);
+                self.appended.notify_one();
+            }
+            Err(failure) => {
+                if failure.is_fatal() {
+                    self.fail(&failure);
+                }
+                for done in batch.waiting {
+                    done(Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    /// Waits for something to flush. Answers the number behind it; `None` when all is done.
+    fn next_flush(&self) -> Option<u64> {
+        let nothing = |flight: &mut Flight| flight.next == flight.behind() && !flight.ended;
+        let mut flight = self
+            .appended
+            .wait_while(self.flight(), nothing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let behind = flight.behind();
+        if flight.next == behind {
+            return None;
+        }
+        flight.next = behind;
+        flight.flushes += 1;
+        Some(behind)
+    }
+
+    /// Everything in front of `behind` is on disk, or will never be.
+    fn land(&self, behind: u64, result: &Result<(), StoreError>) {
+        let _alone = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let landed: Vec<_> = {
+            let mut flight = self.flight();
+            flight.flushes -= 1;
+            let count = behind.saturating_sub(flight.first);
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            flight.first += count as u64;
+            flight.waiting.drain(..count).collect()
+        };
+        self.landed.notify_one();
+        for done in landed.into_iter().flatten() {
+            done(result.clone());
+        }
+    }
+
+    /// Nothing more is appended.
+    fn end(&self) {
+        self.flight().ended = true;
+        self.appended.notify_all();
+        self.landed.notify_all();
     }
 }
 
@@ -238,18 +374,5 @@ impl Batch {
 
     fn is_full(&self) -> bool {
         self.octets >= MAX_OCTETS || self.ops.len() >= MAX_OPS
-    }
-
-    fn apply(&self, store: &dyn QueueStore, state: &State) -> Result<(), StoreError> {
-        if self.ops.is_empty() {
-            return Ok(());
-        }
-        let start = Instant::now();
-        store.apply(&self.ops)?;
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        state.batches.fetch_add(1, Relaxed);
-        state.ops.fetch_add(self.ops.len() as u64, Relaxed);
-        state.flush_micros.fetch_add(micros, Relaxed);
-        Ok(())
     }
 }

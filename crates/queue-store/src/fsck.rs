@@ -23,6 +23,12 @@ pub enum Problem {
         /// Which, from 0.
         chunk: u32,
     },
+    /// Octets of the log were skipped at the opening: what they said is lost.
+    #[error("{octets} octets of the log are damaged")]
+    Log {
+        /// How many.
+        octets: u64,
+    },
     /// Something that belongs to no message.
     #[error("{id}: leftovers without a message")]
     Orphan {

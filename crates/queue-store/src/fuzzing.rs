@@ -44,6 +44,11 @@ pub fn page(payload: &[u8]) {
     assert_eq!(again, cut(message).recipients.split_off(PAGE));
 }
 
+/// Any octets in the place of a batch of the log.
+pub fn batch(octets: &[u8]) {
+    let _ = crate::sled_store::read_batch(octets);
+}
+
 /// Any octets in the place of a value.
 pub fn any(value: &[u8]) {
     let id = QueueId::from(42);

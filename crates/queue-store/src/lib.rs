@@ -5,7 +5,7 @@
 //! Invariants, which `docs/queue-states.md` lists with the states of a message:
 //!
 //! - a record is never there without its whole content: both are in one batch, or the content came
-//!   before and a marker tells a later [`SledStore::open`] to sweep it if the record did not come;
+//!   before and is nobody's until the record comes;
 //! - an id is never given out twice, whatever the clock does and however often the store is opened;
 //! - no type of the engine below is in a public signature.
 

@@ -52,12 +52,12 @@ impl QueueStore for MemStore {
         Ok(())
     }
 
-    fn discard(&self, id: QueueId, _chunks: u32) -> Result<(), StoreError> {
+    fn discard(&self, id: QueueId) -> Result<(), StoreError> {
         self.lock().remove_chunks(id);
         Ok(())
     }
 
-    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+    fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
         let mut inner = self.lock();
         for op in ops {
             match op {
@@ -80,6 +80,10 @@ impl QueueStore for MemStore {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

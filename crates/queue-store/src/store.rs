@@ -6,7 +6,7 @@ use mail_types::QueueId;
 use crate::fsck::FsckReport;
 use crate::message::Message;
 
-/// The most octets of content in one value. Larger values made the engine leak space.
+/// The most octets of content that are written, summed and read as one.
 pub const CHUNK_SIZE: usize = 64 * 1024;
 
 /// How many chunks a content of that size has.
@@ -23,11 +23,21 @@ pub trait QueueStore: Send + Sync + 'static {
     /// octets. It is durable, and counts, only with the message's `Op::Insert`.
     fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError>;
 
-    /// Forgets the chunks of a message that does not come in after all.
-    fn discard(&self, id: QueueId, chunks: u32) -> Result<(), StoreError>;
+    /// Forgets the chunks of a message that does not come in after all. It waits for no disk.
+    fn discard(&self, id: QueueId) -> Result<(), StoreError>;
 
-    /// Does all of it or nothing, in order, and returns when it is on disk.
-    fn apply(&self, ops: &[Op]) -> Result<(), StoreError>;
+    /// Does all of it or nothing, in order. It is durable, and may be told of, with the next
+    /// [`Self::sync`]. With [`StoreError::Full`] nothing was done.
+    fn append(&self, ops: &[Op]) -> Result<(), StoreError>;
+
+    /// Returns when all that was appended before is on disk. Several may wait for it at once.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Does all of it or nothing, and returns when it is on disk.
+    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+        self.append(ops)?;
+        self.sync()
+    }
 
     /// A message's record.
     fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError>;

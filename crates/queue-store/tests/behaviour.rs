@@ -126,3 +126,163 @@ fn fsck_tells_a_missing_chunk() {
     assert_eq!(report.messages, 0);
     assert_eq!(report.problems, [Problem::Content { id, chunk: 0 }]);
 }
+
+fn insert_of(store: &SledStore, size: usize) -> (Arc<queue_store::Message>, Op) {
+    let id = store.new_id().unwrap();
+    let message = Arc::new(message(id, 1, size as u64));
+    let data = Bytes::from(content(id, size));
+    let tail = data.chunks(CHUNK_SIZE).map(Bytes::copy_from_slice);
+    let insert = Op::Insert {
+        message: message.clone(),
+        put_chunks: 0,
+        tail: tail.collect(),
+    };
+    (message, insert)
+}
+
+fn assert_whole(store: &SledStore, message: &queue_store::Message) {
+    let mut data = Vec::new();
+    for chunk in 0..queue_store::chunk_count(message.size) {
+        data.extend_from_slice(&store.read_chunk(message.id, chunk).unwrap().unwrap());
+    }
+    let size = usize::try_from(message.size).unwrap();
+    assert_eq!(data, content(message.id, size));
+}
+
+#[test]
+fn the_log_goes_with_its_messages_and_what_stays_moves() {
+    const MIB: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (mut kept, mut removed) = (Vec::new(), Vec::new());
+    for n in 0..120 {
+        let (message, insert) = insert_of(&store, 1 << 20);
+        store.append(&[insert]).unwrap();
+        if n % 40 == 0 {
+            kept.push(message);
+        } else {
+            removed.push(message);
+        }
+    }
+    store.sync().unwrap();
+    store.checkpoint().unwrap();
+    assert!(store.disk_size().unwrap() > 120 * MIB);
+    let removed: Vec<_> = removed.into_iter().map(Op::Remove).collect();
+    store.apply(&removed).unwrap();
+    for _ in 0..2 {
+        store.checkpoint().unwrap();
+    }
+    assert!(store.disk_size().unwrap() < 90 * MIB);
+    for message in &kept {
+        assert_whole(&store, message);
+    }
+    drop(store);
+    let store = open(folder.path());
+    for message in &kept {
+        assert_whole(&store, message);
+    }
+    let report = store.fsck(false).unwrap();
+    assert_eq!((report.messages, report.problems), (3, Vec::new()));
+}
+
+#[test]
+fn sparse_segments_are_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (mut kept, mut removed) = (Vec::new(), Vec::new());
+    for n in 0..120 {
+        let (message, insert) = insert_of(&store, 1 << 20);
+        store.append(&[insert]).unwrap();
+        // Something stays in each segment.
+        let list = if n % 10 == 0 { &mut kept } else { &mut removed };
+        list.push(message);
+    }
+    let removed: Vec<_> = removed.into_iter().map(Op::Remove).collect();
+    store.apply(&removed).unwrap();
+    store.checkpoint().unwrap();
+    let before = store.disk_size().unwrap();
+    store.checkpoint().unwrap();
+    let after = store.disk_size().unwrap();
+    assert!(after < 64 << 20, "{before} {after}");
+    for message in &kept {
+        assert_whole(&store, message);
+    }
+    // Those that moved can go too.
+    let ops: Vec<_> = kept.into_iter().map(Op::Remove).collect();
+    store.apply(&ops).unwrap();
+    store.checkpoint().unwrap();
+    assert_eq!(
+        store.fsck(false).unwrap(),
+        queue_store::FsckReport::default()
+    );
+}
+
+/// The folder of a store as a kill would leave it.
+fn killed(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let from = folder.join("queue");
+    let to = copy.path().join("queue");
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&from, &to])
+        .status();
+    assert!(status.unwrap().success());
+    copy
+}
+
+fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(folder.join("queue/log")).unwrap();
+    let mut found: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn the_log_alone_brings_everything_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (one, insert_one) = insert_of(&store, 100);
+    let (two, insert_two) = insert_of(&store, 200_000);
+    store.apply(&[insert_one, insert_two]).unwrap();
+    let mut changed = queue_store::Message::clone(&two);
+    changed.held = true;
+    let update = Op::Update {
+        message: Arc::new(changed.clone()),
+        changed: Vec::new(),
+    };
+    store.apply(&[Op::Remove(one.clone()), update]).unwrap();
+    let copy = killed(folder.path());
+    let store = open(copy.path());
+    assert_eq!(store.load(one.id).unwrap(), None);
+    assert_eq!(store.load(two.id).unwrap(), Some(changed));
+    assert_whole(&store, &two);
+    assert!(store.new_id().unwrap() > two.id);
+}
+
+#[test]
+fn a_torn_tail_is_forgotten_and_damage_before_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let (message, insert) = insert_of(&store, 1000);
+        store.apply(&[insert]).unwrap();
+        all.push(message);
+    }
+    for (damaged, lost) in [(2, false), (1, true)] {
+        let copy = killed(folder.path());
+        let segment = segments(copy.path()).pop().unwrap();
+        let mut octets = std::fs::read(&segment).unwrap();
+        let needle = content(all[damaged].id, 1000);
+        let at = octets.windows(1000).position(|window| window == needle);
+        octets[at.unwrap() + 10] ^= 1;
+        std::fs::write(&segment, octets).unwrap();
+        let store = open(copy.path());
+        for (n, message) in all.iter().enumerate() {
+            assert_eq!(store.load(message.id).unwrap().is_some(), n != damaged);
+        }
+        let problems = store.fsck(false).unwrap().problems;
+        assert_eq!(!problems.is_empty(), lost, "{problems:?}");
+        assert!(problems.iter().all(|p| matches!(p, Problem::Log { .. })));
+    }
+}

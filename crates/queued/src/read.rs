@@ -50,8 +50,14 @@ pub(crate) async fn stream<T: Send + 'static>(
     queue.tracker.spawn(async move {
         for chunk in 0..chunk_count(message.size) {
             let store = store.clone();
-            let data = blocking(move || store.read_chunk(id, chunk)).await;
-            let data = data.and_then(|data| {
+            let data = blocking(move || match store.read_chunk(id, chunk)? {
+                None if store.load(id)?.is_some() => Err(StoreError::Damaged {
+                    id,
+                    what: "content",
+                }),
+                data => Ok(data),
+            });
+            let data = data.await.and_then(|data| {
                 // It was delivered or dropped meanwhile.
                 data.ok_or_else(|| Status::not_found("the message is gone"))
             });

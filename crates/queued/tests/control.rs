@@ -599,14 +599,17 @@ impl QueueStore for Failing {
     fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError> {
         self.0.put_chunk(id, chunk, data)
     }
-    fn discard(&self, id: QueueId, chunks: u32) -> Result<(), StoreError> {
-        self.0.discard(id, chunks)
+    fn discard(&self, id: QueueId) -> Result<(), StoreError> {
+        self.0.discard(id)
     }
-    fn apply(&self, ops: &[Op]) -> Result<(), StoreError> {
+    fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
         if self.1.load(SeqCst) {
             return Err(StoreError::Failed("the disk is on fire".into()));
         }
-        self.0.apply(ops)
+        self.0.append(ops)
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.sync()
     }
     fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
         self.0.load(id)

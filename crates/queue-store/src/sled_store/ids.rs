@@ -1,7 +1,7 @@
 //! Ids that never repeat: a counter, and a mark on disk that it never passes.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use mail_types::QueueId;
 
@@ -23,16 +23,10 @@ pub(super) struct IdSource {
     next: AtomicU64,
     /// On disk: every id below may have been given out.
     mark: AtomicU64,
-    /// Held while a new mark is on its way to the disk, so that a lower one cannot follow it.
+    /// On its way there.
+    appended: AtomicU64,
+    /// Held while a new mark is on its way to the disk and ids wait for it.
     extending: Mutex<()>,
-}
-
-/// A mark on its way to the disk with a batch.
-#[derive(Debug)]
-pub(super) struct EarlyMark<'a> {
-    ids: &'a IdSource,
-    _alone: MutexGuard<'a, ()>,
-    pub(super) mark: u64,
 }
 
 impl IdSource {
@@ -41,6 +35,7 @@ impl IdSource {
         Self {
             next: AtomicU64::new(mark + 1),
             mark: AtomicU64::new(mark + 1),
+            appended: AtomicU64::new(mark + 1),
             extending: Mutex::new(()),
         }
     }
@@ -59,37 +54,33 @@ impl IdSource {
             if id >= self.mark.load(SeqCst) {
                 let mark = id + BLOCK;
                 persist(mark)?;
-                self.mark.fetch_max(mark, SeqCst);
+                self.durable(mark);
             }
         }
         Ok(id.into())
     }
 
     /// A mark for the batch that is about to be written, if the block is half used.
-    pub(super) fn early_mark(&self) -> Option<EarlyMark<'_>> {
-        if !self.is_half_used() {
-            return None;
-        }
-        let alone = self
-            .extending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.is_half_used().then(|| EarlyMark {
-            ids: self,
-            _alone: alone,
-            mark: self.next.load(SeqCst) + BLOCK,
-        })
+    pub(super) fn early_mark(&self) -> Option<u64> {
+        let next = self.next.load(SeqCst);
+        let is_half_used = next + BLOCK / 2 >= self.appended.load(SeqCst);
+        is_half_used.then_some(next + BLOCK)
     }
 
-    fn is_half_used(&self) -> bool {
-        self.next.load(SeqCst) + BLOCK / 2 >= self.mark.load(SeqCst)
+    /// A batch with this mark was written.
+    pub(super) fn appended(&self, mark: u64) {
+        self.appended.fetch_max(mark, SeqCst);
     }
-}
 
-impl EarlyMark<'_> {
-    /// The batch is on disk.
-    pub(super) fn settle(self) {
-        self.ids.mark.fetch_max(self.mark, SeqCst);
+    /// The highest mark that was written.
+    pub(super) fn appended_mark(&self) -> u64 {
+        self.appended.load(SeqCst)
+    }
+
+    /// The mark is on disk.
+    pub(super) fn durable(&self, mark: u64) {
+        self.appended(mark);
+        self.mark.fetch_max(mark, SeqCst);
     }
 }
 
@@ -116,9 +107,10 @@ mod tests {
                 if n % 1000 == 0
                     && let Some(early) = ids.early_mark()
                 {
-                    assert!(early.mark >= disk.get());
-                    disk.set(early.mark);
-                    early.settle();
+                    assert!(early >= disk.get());
+                    ids.appended(early);
+                    disk.set(early);
+                    ids.durable(ids.appended_mark());
                 }
             }
         }

@@ -1,22 +1,23 @@
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mail_types::QueueId;
-use sled::{Batch, Db};
-use tracing::info;
+use sled::Db;
 
-use super::ids::{IdSource, first_mark};
+use super::ids::first_mark;
+use super::log::{Log, Position};
+use super::overlay::Overlay;
+use super::replay::replay;
+use super::state::{Counted, State};
+use super::store::{Opened, Store};
 use super::unfinished::remove_unfinished;
-use super::young::Young;
-use super::{SledStore, keys};
+use super::usage::Usage;
+use super::{SledStore, keys, settle};
 use crate::store::StoreError;
-
-/// The unit of the engine's log in octets. Its default is 512 KiB.
-const SEGMENT: usize = 8 * 1024 * 1024;
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -35,63 +36,63 @@ pub struct SledOptions {
 }
 
 impl SledStore {
-    /// Opens or makes the store and sweeps content whose message never came.
+    /// Opens or makes the store. Content whose message never came in is forgotten.
     pub fn open(options: &SledOptions) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(&options.folder).map_err(StoreError::failed)?;
+        let log_folder = options.folder.join("log");
+        fs::create_dir_all(&log_folder).map_err(StoreError::failed)?;
         let db = open_db(options)?;
-        let log = File::open(options.folder.join("db")).map_err(StoreError::failed)?;
+        let sled_log = File::open(options.folder.join("db")).map_err(StoreError::failed)?;
+        let (checkpoint, mark) = read_marks(&db, options.now)?;
+        let mut state = State {
+            pending: Overlay::default(),
+            settling: None,
+            uploads: HashMap::new(),
+            usage: Usage::default(),
+            counted: Counted::Not,
+            appended: 0,
+            mark,
+            checkpoint,
+        };
+        let replayed = replay(&log_folder, &mut state)?;
+        state.count_replayed(&db)?;
+        let log = Log::start(&log_folder, replayed.next_segment, replayed.next_batch)?;
         sync_folders(&options.folder).map_err(StoreError::failed)?;
-        let mark = match db.get(keys::ID_MARK).map_err(StoreError::failed)? {
-            None => first_mark(options.now),
-            Some(value) => value
-                .as_ref()
-                .try_into()
-                .map(u64::from_be_bytes)
-                .map_err(|_| StoreError::failed("the mark of ids is damaged"))?,
-        };
-        let ids = IdSource::new(mark);
-        let last_pack = db.scan_prefix(keys::PACKS).keys().next_back();
-        let last_pack = last_pack.transpose().map_err(StoreError::failed)?;
-        let last_pack = last_pack.as_deref().and_then(keys::id);
-        let first_new_pack = last_pack.map_or(0, |last| last.get() + 1);
-        let store = Self {
+        let opened = Opened {
             db,
+            sled_log,
             log,
-            folder: options.folder.clone(),
-            min_free: options.min_free,
-            ids,
-            young: Mutex::new(Young::new(first_new_pack)),
-            room: Mutex::default(),
+            state,
+            damaged: replayed.damaged,
         };
-        store.sweep()?;
-        Ok(store)
+        let folder = options.folder.clone();
+        let store = Arc::new(Store::new(opened, folder, log_folder, options.min_free));
+        let settler = settle::start(&store)?;
+        Ok(Self {
+            store,
+            settler: Some(settler),
+        })
     }
+}
 
-    /// Removes the content of messages that were still coming in.
-    fn sweep(&self) -> Result<(), StoreError> {
-        let mut swept = 0;
-        for marker in self.db.scan_prefix(keys::UPLOADS).keys() {
-            let marker = marker.map_err(StoreError::failed)?;
-            if let Some(id) = keys::id(&marker) {
-                self.remove_upload(id)?;
-            }
-            swept += 1;
+/// What the tree has: up to where it has what the log says, and the mark of ids.
+fn read_marks(db: &Db, now: u64) -> Result<(Position, u64), StoreError> {
+    let mark = db.get(keys::ID_MARK).map_err(StoreError::failed)?;
+    let checkpoint = db.get(keys::CHECKPOINT).map_err(StoreError::failed)?;
+    let start = Position { segment: 1, at: 0 };
+    let (mark, checkpoint) = match (mark, checkpoint) {
+        // Not even the first checkpoint: all that there is is in the log.
+        (None, None) => return Ok((start, first_mark(now))),
+        (Some(mark), Some(checkpoint)) => (mark, checkpoint),
+        _ => {
+            let why = "the queue is not of a version that this program knows";
+            return Err(StoreError::failed(why));
         }
-        if swept > 0 {
-            info!(swept, "removed content of messages that never came in");
-            self.sync()?;
-        }
-        Ok(())
-    }
-
-    fn remove_upload(&self, id: QueueId) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        for key in self.db.scan_prefix(keys::chunks_of(id)).keys() {
-            batch.remove(key.map_err(StoreError::failed)?);
-        }
-        batch.remove(&keys::upload(id));
-        self.db.apply_batch(batch).map_err(StoreError::failed)
-    }
+    };
+    let mark = mark.as_ref().try_into().map(u64::from_be_bytes);
+    let mark = mark.map_err(|_| StoreError::failed("the mark of ids is damaged"))?;
+    let checkpoint = Position::from_bytes(&checkpoint);
+    let checkpoint = checkpoint.ok_or_else(|| StoreError::failed("the checkpoint is damaged"))?;
+    Ok((checkpoint, mark))
 }
 
 fn open_db(options: &SledOptions) -> Result<Db, StoreError> {
@@ -101,9 +102,6 @@ fn open_db(options: &SledOptions) -> Result<Db, StoreError> {
             .path(&options.folder)
             .cache_capacity(options.cache)
             .flush_every_ms(None)
-            // A leaf has up to 17 values of 64 KiB. What is over a quarter of a segment the engine
-            // puts into a file of its own with two syncs.
-            .segment_size(SEGMENT)
             .mode(sled::Mode::HighThroughput);
         remove_unfinished(&options.folder).map_err(StoreError::failed)?;
         match config.open() {

@@ -1,150 +1,91 @@
 //! Reading: one message, some in order, all that were there at the opening.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{MutexGuard, PoisonError};
-
 use bytes::Bytes;
 use mail_types::QueueId;
-use sled::IVec;
 use tracing::error;
 
-use super::pack::Pack;
-use super::young::{Gone, Known, Place, Young};
-use super::{SledStore, keys};
-use crate::codec::{decode_chunk, decode_gone};
+use super::keys;
+use super::overlay::{Entry, Live};
+use super::state::{Counted, Known, read_value};
+use super::store::Store;
+use crate::codec::{decode_head, decode_page, page_count};
 use crate::message::Message;
 use crate::store::{Scanned, StoreError};
 
 /// Records that are handed on at once.
 const PAGE: usize = 512;
 
-impl SledStore {
-    /// Where young messages are. Reads it first if nobody has.
-    pub(super) fn young(&self) -> Result<MutexGuard<'_, Young>, StoreError> {
-        let mut young = self.lock_young();
-        if young.known == Known::Not {
-            let end = young.next_pack();
-            self.read_packs(end, |pack, gone, value| {
-                young.add(pack, gone, value.members().map(|member| member.id));
-                Ok(true)
-            })?;
-            young.known = Known::All;
+impl Store {
+    pub(super) fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
+        let read = self.try_load(id);
+        match read {
+            // It may have changed between two reads of its parts.
+            Err(StoreError::Damaged { .. }) => self.try_load(id),
+            read => read,
         }
-        Ok(young)
     }
 
-    fn lock_young(&self) -> MutexGuard<'_, Young> {
-        // It is whole at each step.
-        self.young.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Every pack with a lower number than `end`, until `each` wants no more.
-    fn read_packs(
-        &self,
-        end: u64,
-        mut each: impl FnMut(u64, Gone, Pack<'_>) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut all_gone = HashMap::new();
-        for entry in self.db.scan_prefix(keys::PACKS_GONE) {
-            let (key, value) = entry.map_err(StoreError::failed)?;
-            let Some(pack) = keys::id(&key) else { continue };
-            let gone = decode_gone(pack, &value)?;
-            let gone = Gone::from_bytes(&gone).ok_or(StoreError::Damaged {
-                id: pack,
-                what: "pack",
-            })?;
-            all_gone.insert(pack.get(), gone);
-        }
-        for entry in self.db.range(keys::packs_before(end)) {
-            let (key, value) = entry.map_err(StoreError::failed)?;
-            let Some(pack) = keys::id(&key) else { continue };
-            let pack = pack.get();
-            let gone = all_gone.get(&pack).copied().unwrap_or_default();
-            let Some(read) = Pack::read(&value) else {
-                error!(pack, "the records of some messages are damaged");
-                continue;
-            };
-            if !each(pack, gone, read)? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn recover_all(
-        &self,
-        each: &mut dyn FnMut(Vec<Scanned>) -> bool,
-    ) -> Result<(), StoreError> {
-        let (read_already, end) = {
-            let mut young = self.lock_young();
-            let known = std::mem::replace(&mut young.known, Known::InPart);
-            (known == Known::All, young.next_pack())
+    fn try_load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
+        let known = self.state().known(id);
+        let live = match known {
+            Known::Gone => return Ok(None),
+            Known::Live(live) => live,
+            Known::Nothing => Live::default(),
         };
-        let mut page = Vec::with_capacity(PAGE);
-        let mut wanted = true;
-        // Before the packs: what moves out of them meanwhile is not met again.
-        for entry in self.db.range(keys::heads_after(None)) {
-            let (key, value) = entry.map_err(StoreError::failed)?;
-            let Some(id) = keys::id(&key) else { continue };
-            page.push(scanned(id, self.read_message(id, &value))?);
-            if page.len() >= PAGE {
-                wanted = each(std::mem::replace(&mut page, Vec::with_capacity(PAGE)));
-            }
-            if !wanted {
-                return Ok(());
-            }
+        if let Some(head) = &live.head {
+            return self.assemble(id, head, &live).map(Some);
         }
-        self.read_packs(end, |pack, gone, value| {
-            if !read_already {
-                let ids = value.members().map(|member| member.id);
-                self.lock_young().add(pack, gone, ids);
-            }
-            for (_, member) in (0..).zip(value.members()).filter(|(n, _)| !gone.has(*n)) {
-                page.push(scanned(member.id, member.message())?);
-            }
-            if page.len() >= PAGE {
-                wanted = each(std::mem::replace(&mut page, Vec::with_capacity(PAGE)));
-            }
-            Ok(wanted)
-        })?;
-        if wanted && !page.is_empty() {
-            each(page);
-        }
-        self.lock_young().known = Known::All;
-        Ok(())
+        let value = self.db.get(keys::head(id)).map_err(StoreError::failed)?;
+        let Some(value) = value else { return Ok(None) };
+        self.read_record(id, &value, &live).map(Some)
     }
 
-    pub(super) fn load_message(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
-        // It may move out while it is looked for: once, and never back.
-        for _ in 0..2 {
-            let Some(place) = self.young()?.place(id) else {
-                break;
+    /// From a value of sled's, and what memory knows better.
+    fn read_record(&self, id: QueueId, value: &[u8], live: &Live) -> Result<Message, StoreError> {
+        let (_, start) = read_value(&self.db, id, value)?;
+        self.assemble(id, value.get(start..).unwrap_or_default(), live)
+    }
+
+    fn assemble(&self, id: QueueId, head: &[u8], live: &Live) -> Result<Message, StoreError> {
+        let damaged = StoreError::Damaged {
+            id,
+            what: "recipients",
+        };
+        let (mut message, total) = decode_head(id, head)?;
+        for page in 1..page_count(total) {
+            let recipients = if let Some(octets) = live.pages.get(&page) {
+                decode_page(id, octets)?
+            } else {
+                let value = self.db.get(keys::page(id, page));
+                let value = value.map_err(StoreError::failed)?;
+                decode_page(id, &value.ok_or_else(|| damaged.clone())?)?
             };
-            if let Some(value) = self.value(keys::pack(place.pack))? {
-                return member(id, place, &value, |member| member.message()).map(Some);
-            }
+            message.recipients.extend(recipients);
         }
-        let head = self.value(keys::head(id))?;
-        head.map(|head| self.read_message(id, &head)).transpose()
+        if message.recipients.len() == total {
+            Ok(message)
+        } else {
+            Err(damaged)
+        }
     }
 
     pub(super) fn load_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
-        for _ in 0..2 {
-            let Some(place) = self.young()?.place(id) else {
-                break;
+        let mut before = None;
+        loop {
+            let places = self.state().places(&self.db, id)?.unwrap_or_default();
+            let Some(place) = places.get(chunk as usize).copied() else {
+                return Ok(None);
             };
-            let records = self.value(keys::pack(place.pack))?;
-            let content = self.value(keys::pack_content(place.pack))?;
-            if let (Some(records), Some(content)) = (records, content) {
-                let found = member(id, place, &records, |member| {
-                    member.content(&content).map(Bytes::copy_from_slice)
-                })?;
-                return Ok(Some(found).filter(|found| chunk == 0 && !found.is_empty()));
+            if let Some(content) = self.log.read(place)? {
+                return Ok(Some(content));
             }
+            if before == Some(place) {
+                let what = "content";
+                return Err(StoreError::Damaged { id, what });
+            }
+            // It may have moved, or gone, meanwhile.
+            before = Some(place);
         }
-        let value = self.value(keys::chunk(id, chunk))?;
-        value.map(|value| decode_chunk(id, &value)).transpose()
     }
 
     pub(super) fn scan_from(
@@ -152,58 +93,135 @@ impl SledStore {
         after: Option<QueueId>,
         limit: usize,
     ) -> Result<Vec<Scanned>, StoreError> {
-        let mut packs: HashMap<u64, Option<IVec>> = HashMap::new();
-        let mut found = Vec::new();
-        for (id, place) in self.young()?.behind(after, limit) {
-            let value = match packs.entry(place.pack) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(self.value(keys::pack(place.pack))?),
-            };
-            // None: the message left while others were read.
-            if let Some(value) = value {
-                let message = member(id, place, value, |member| member.message());
-                found.push(scanned(id, message)?);
+        let mut ids = self.ids_in_memory(after, limit);
+        let last = (ids.len() >= limit).then(|| ids.last().copied()).flatten();
+        let mut found = 0;
+        for key in self.db.range(keys::heads_after(after)).keys() {
+            let key = key.map_err(StoreError::failed)?;
+            let Some(id) = keys::id(&key) else { continue };
+            if found >= limit || last.is_some_and(|last| id > last) {
+                break;
+            }
+            if !self.state().is_gone(id) {
+                found += 1;
+                ids.push(id);
             }
         }
-        let young = found.len();
-        for entry in self.db.range(keys::heads_after(after)).take(limit) {
+        ids.sort_unstable();
+        ids.dedup();
+        ids.truncate(limit);
+        let mut page = Vec::with_capacity(ids.len());
+        for id in ids {
+            page.extend(scanned(id, self.load(id))?);
+        }
+        // An empty page is the end: not one of which all have left.
+        match (page.is_empty(), last) {
+            (true, Some(last)) => self.scan_from(Some(last), limit),
+            _ => Ok(page),
+        }
+    }
+
+    /// At most `limit` messages behind `after` that memory knows to be there.
+    fn ids_in_memory(&self, after: Option<QueueId>, limit: usize) -> Vec<QueueId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let state = self.state();
+        let start = after.map_or(Unbounded, Excluded);
+        let mut ids = Vec::new();
+        for overlay in [Some(&state.pending), state.settling.as_deref()] {
+            let range = overlay.map(|overlay| overlay.entries.range((start, Unbounded)));
+            let live = range.into_iter().flatten().filter_map(|(id, entry)| {
+                let is_live = matches!(entry, Entry::Live(_)) && !state.is_gone(*id);
+                is_live.then_some(*id)
+            });
+            ids.extend(live.take(limit));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids.truncate(limit);
+        ids
+    }
+
+    /// Hands on all that was there at the opening and counts what it uses.
+    pub(super) fn recover(
+        &self,
+        each: &mut dyn FnMut(Vec<Scanned>) -> bool,
+    ) -> Result<(), StoreError> {
+        if self.state().begin_count() {
+            self.count(each)?;
+            self.bell.ring();
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let found = self.scan_from(after, PAGE)?;
+            let Some(last) = found.last() else {
+                return Ok(());
+            };
+            after = Some(last.id());
+            if !each(found) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// See [`Self::recover`]; for whom [`State::begin_count`](super::state::State::begin_count) let.
+    pub(super) fn count(
+        &self,
+        each: &mut dyn FnMut(Vec<Scanned>) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut page = Vec::with_capacity(PAGE);
+        let mut hand_on = |page: &mut Vec<Scanned>, least: usize| {
+            let full = !page.is_empty() && page.len() >= least;
+            !full || each(std::mem::replace(page, Vec::with_capacity(PAGE)))
+        };
+        let mut is_known = true;
+        for id in self.ids_in_memory(None, usize::MAX) {
+            page.extend(scanned(id, self.load(id))?);
+            if !hand_on(&mut page, PAGE) {
+                return Ok(());
+            }
+        }
+        for entry in self.db.range(keys::heads_after(None)) {
             let (key, value) = entry.map_err(StoreError::failed)?;
             let Some(id) = keys::id(&key) else { continue };
-            found.push(scanned(id, self.read_message(id, &value))?);
+            {
+                let mut state = self.state();
+                if state.knows(id) {
+                    // Counted and handed on before, or gone.
+                    continue;
+                }
+                match read_value(&self.db, id, &value) {
+                    Ok((places, _)) => state.usage.add(&places),
+                    Err(_) => is_known = false,
+                }
+            }
+            let record = self.read_record(id, &value, &Live::default());
+            page.extend(scanned(id, record.map(Some))?);
+            if !hand_on(&mut page, PAGE) {
+                return Ok(());
+            }
         }
-        if young > 0 {
-            found.sort_by_key(Scanned::id);
-            // One that moved out meanwhile is met twice; the second is newer.
-            found.reverse();
-            found.dedup_by_key(|item| item.id());
-            found.reverse();
-            found.truncate(limit);
+        hand_on(&mut page, 1);
+        if !is_known {
+            error!("what a damaged message uses is not known: the log's room is not given back");
         }
-        Ok(found)
-    }
-
-    fn value(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>, StoreError> {
-        self.db.get(key).map_err(StoreError::failed)
+        self.state().counted = if is_known {
+            Counted::Done
+        } else {
+            Counted::Never
+        };
+        Ok(())
     }
 }
 
-fn member<T>(
+/// `None` is for what left meanwhile.
+fn scanned(
     id: QueueId,
-    place: Place,
-    value: &[u8],
-    read: impl FnOnce(super::pack::Member<'_>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let member = Pack::read(value).and_then(|pack| pack.member(place.slot));
-    match member.filter(|member| member.id == id) {
-        Some(member) => read(member),
-        None => Err(StoreError::Damaged { id, what: "pack" }),
-    }
-}
-
-fn scanned(id: QueueId, message: Result<Message, StoreError>) -> Result<Scanned, StoreError> {
-    match message {
-        Ok(message) => Ok(Scanned::Message(Box::new(message))),
-        Err(error) if error.is_fatal() => Err(error),
-        Err(_) => Ok(Scanned::Damaged(id)),
+    record: Result<Option<Message>, StoreError>,
+) -> Result<Option<Scanned>, StoreError> {
+    match record {
+        Ok(record) => Ok(record.map(|message| Scanned::Message(Box::new(message)))),
+        Err(failure) if failure.is_fatal() => Err(failure),
+        Err(_) => Ok(Some(Scanned::Damaged(id))),
     }
 }

@@ -82,7 +82,7 @@ pub(super) async fn run(
     }
     for (_, open) in intake.uploads.drain() {
         if let Open::Upload(upload) = open {
-            upload.discard().await;
+            upload.discard();
         }
     }
 }
@@ -97,7 +97,7 @@ impl Intake {
         let token = request.token;
         if request.abort {
             if let Some(Open::Upload(upload)) = self.uploads.remove(&token) {
-                upload.discard().await;
+                upload.discard();
             }
             return Ok(());
         }
@@ -170,7 +170,7 @@ impl Intake {
             }
             let refused = Open::Refused(refusal(&failure));
             if let Open::Upload(upload) = std::mem::replace(open, refused) {
-                upload.discard().await;
+                upload.discard();
             }
         }
         if !end {
@@ -257,13 +257,16 @@ impl Intake {
                     queue.tell(Event::Accepted(accepted, Some(permit)));
                 }
                 Err(failure) => {
-                    if failure.is_fatal() {
-                        queue.shutdown.cancel();
-                    }
                     let id = accepted.message.id;
                     error!(qid = %id, %failure, "msg.refused");
                     refuse(slot, token, refusal(&failure));
-                    forget_chunks(&queue, id, put_chunks);
+                    if failure.is_fatal() {
+                        // The record may be on disk, and then the message is whole: only the next
+                        // start knows.
+                        queue.shutdown.cancel();
+                    } else {
+                        forget_chunks(&queue, id, put_chunks);
+                    }
                 }
             };
             committer.submit(vec![insert], Box::new(done));
@@ -307,15 +310,10 @@ fn refusal(failure: &StoreError) -> Refusal {
     }
 }
 
-/// Off the committer's thread: everybody waits for that one.
 fn forget_chunks(queue: &Queue, id: mail_types::QueueId, chunks: u32) {
-    if chunks == 0 {
-        return;
+    if chunks > 0
+        && let Err(failure) = queue.store.discard(id)
+    {
+        error!(qid = %id, %failure, "content of a refused message stays until the next start");
     }
-    let store = queue.store.clone();
-    std::thread::spawn(move || {
-        if let Err(failure) = store.discard(id, chunks) {
-            error!(qid = %id, %failure, "content of a refused message stays until the next start");
-        }
-    });
 }

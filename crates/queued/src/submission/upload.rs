@@ -57,13 +57,12 @@ impl Upload {
         (self.message, self.put, tail, self.permit)
     }
 
-    pub(super) async fn discard(self) {
+    pub(super) fn discard(self) {
         if self.put == 0 {
             return;
         }
-        let (store, id, put) = (self.store, self.message.id, self.put);
-        let discarded = tokio::task::spawn_blocking(move || store.discard(id, put)).await;
-        if let Ok(Err(failure)) = discarded {
+        let id = self.message.id;
+        if let Err(failure) = self.store.discard(id) {
             error!(qid = %id, %failure, "content of a broken message stays until the next start");
         }
     }

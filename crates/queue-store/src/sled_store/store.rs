@@ -1,0 +1,243 @@
+//! The parts of the store, and how something new comes in.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use mail_types::QueueId;
+use nix::sys::statvfs::statvfs;
+use sled::Db;
+
+use super::change::{Builder, Change};
+use super::frame::Kind;
+use super::ids::IdSource;
+use super::log::{Log, Place, SEGMENT, Tail, segments};
+use super::settle::Bell;
+use super::state::{CHECKPOINT_MEMORY, State};
+use crate::store::{Op, StoreError};
+
+/// How long an answer of the file system counts: much less than it takes to fill the reserve.
+const ROOM_AGE: Duration = Duration::from_millis(20);
+
+/// # Locks
+///
+/// `settling` before the log's tail before `state`. Reading takes `state` alone.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) db: Db,
+    /// A second handle on sled's own log, to sync it.
+    pub(super) sled_log: std::fs::File,
+    pub(super) log: Log,
+    pub(super) log_folder: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) min_free: u64,
+    pub(super) ids: IdSource,
+    state: Mutex<State>,
+    /// Held by the one checkpoint.
+    pub(super) settling: Mutex<()>,
+    /// A checkpoint has ended.
+    pub(super) settled: Condvar,
+    pub(super) bell: Arc<Bell>,
+    /// Octets of the log that could not be read at the opening.
+    pub(super) damaged: u64,
+    failure: OnceLock<StoreError>,
+    /// What was free on the file system, and when.
+    room: Mutex<Option<(Instant, u64)>>,
+}
+
+/// What an opened store consists of.
+pub(super) struct Opened {
+    pub(super) db: Db,
+    pub(super) sled_log: std::fs::File,
+    pub(super) log: Log,
+    pub(super) state: State,
+    pub(super) damaged: u64,
+}
+
+impl Store {
+    pub(super) fn new(opened: Opened, folder: PathBuf, log_folder: PathBuf, min_free: u64) -> Self {
+        Self {
+            ids: IdSource::new(opened.state.mark),
+            db: opened.db,
+            sled_log: opened.sled_log,
+            log: opened.log,
+            log_folder,
+            folder,
+            min_free,
+            state: Mutex::new(opened.state),
+            settling: Mutex::default(),
+            settled: Condvar::new(),
+            bell: Arc::default(),
+            damaged: opened.damaged,
+            failure: OnceLock::new(),
+            room: Mutex::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // It is whole at each step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn fail(&self, failure: &StoreError) {
+        let _ = self.failure.set(failure.clone());
+        self.settled.notify_all();
+    }
+
+    fn look(&self) -> Result<(), StoreError> {
+        self.failure.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Appends a batch. It is durable with the next sync.
+    pub(super) fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
+        self.wait_for_memory()?;
+        let mut builder = Builder::new();
+        for op in ops {
+            let put = match op {
+                Op::Insert {
+                    message,
+                    put_chunks,
+                    ..
+                } if *put_chunks > 0 => self.state().uploads.get(&message.id).cloned(),
+                _ => None,
+            };
+            builder.op(op, put);
+        }
+        let mut tail = self.log.tail()?;
+        let is_new = |op: &Op| matches!(op, Op::Insert { .. });
+        if !ops.iter().all(is_new) {
+            // What leaves must have been counted, or it would count for something else.
+            self.count_alone(&tail)?;
+        }
+        if let Some(mark) = self.ids.early_mark() {
+            builder.change(Change::Mark(mark));
+        }
+        self.append_built(&mut tail, builder)
+    }
+
+    /// Appends a batch that is made, and notes it.
+    pub(super) fn append_built(&self, tail: &mut Tail, builder: Builder) -> Result<(), StoreError> {
+        let (octets, changes) = builder.finish();
+        let at = self.log.append_batch(tail, &octets)?;
+        let mut state = self.state();
+        for mut change in changes {
+            if let Change::Mark(mark) = change {
+                self.ids.appended(mark);
+            }
+            change.resolve(at.segment, at.at);
+            state.apply(&self.db, change)?;
+        }
+        self.note_appended(&mut state, octets.len());
+        Ok(())
+    }
+
+    fn note_appended(&self, state: &mut State, octets: usize) {
+        // The segment that follows is made when one is half full.
+        let step = |state: &State| state.appended / (SEGMENT / 2);
+        let before = step(state);
+        state.appended += octets as u64;
+        if step(state) != before || state.is_checkpoint_due() && state.settling.is_none() {
+            self.bell.ring();
+        }
+    }
+
+    /// New changes wait while a checkpoint is behind by twice of what may be in memory.
+    fn wait_for_memory(&self) -> Result<(), StoreError> {
+        self.look()?;
+        let state = self.state();
+        let behind = |state: &mut State| {
+            let behind = state.pending.octets >= 2 * CHECKPOINT_MEMORY;
+            behind && state.settling.is_some() && self.failure.get().is_none()
+        };
+        drop(
+            self.settled
+                .wait_while(state, behind)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        self.look()
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let mark = self.ids.appended_mark();
+        self.log.sync()?;
+        self.ids.durable(mark);
+        self.look()
+    }
+
+    pub(super) fn sync_sled(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(StoreError::failed)?;
+        self.sled_log.sync_data().map_err(StoreError::failed)
+    }
+
+    pub(super) fn new_id(&self) -> Result<QueueId, StoreError> {
+        self.ids.next(|mark| {
+            let mut builder = Builder::new();
+            builder.change(Change::Mark(mark));
+            let mut tail = self.log.tail()?;
+            self.append_built(&mut tail, builder)?;
+            drop(tail);
+            self.sync()
+        })
+    }
+
+    pub(super) fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError> {
+        self.look()?;
+        let sum = crc32c::crc32c(data);
+        let mut tail = self.log.tail()?;
+        let at = self
+            .log
+            .append(&mut tail, Kind::Content, id.get(), data, sum)?;
+        let place = Place {
+            segment: at.segment,
+            at: u32::try_from(at.at).map_err(StoreError::failed)?,
+            len: u32::try_from(data.len()).map_err(StoreError::failed)?,
+            sum,
+        };
+        let mut state = self.state();
+        state.usage.add(&[place]);
+        let places = state.uploads.entry(id).or_default();
+        let chunk = chunk as usize;
+        if places.len() <= chunk {
+            places.resize(chunk + 1, Place::MISSING);
+        }
+        if let Some(known) = places.get_mut(chunk) {
+            *known = place;
+        }
+        self.note_appended(&mut state, data.len());
+        Ok(())
+    }
+
+    pub(super) fn discard(&self, id: QueueId) {
+        let mut state = self.state();
+        if let Some(places) = state.uploads.remove(&id) {
+            state.usage.sub(&places);
+        }
+    }
+
+    pub(super) fn check_room(&self, octets: u64) -> Result<(), StoreError> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = match *room {
+            Some((at, free)) if at.elapsed() < ROOM_AGE => free,
+            _ => {
+                let stat = statvfs(&self.folder).map_err(StoreError::failed)?;
+                let free = stat.blocks_available() * stat.fragment_size();
+                *room = Some((Instant::now(), free));
+                free
+            }
+        };
+        if free < self.min_free.saturating_add(octets) {
+            Err(StoreError::Full { free })
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn disk_size(&self) -> Result<u64, StoreError> {
+        let mut size = self.db.size_on_disk().map_err(StoreError::failed)?;
+        for segment in segments(&self.log_folder)? {
+            size += self.log.size(segment)?;
+        }
+        Ok(size)
+    }
+}
