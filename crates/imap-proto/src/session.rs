@@ -271,21 +271,28 @@ impl Session {
         Some(line)
     }
 
-    fn skip_line(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
-        let end = memchr(b'\n', self.rest());
-        let len = end.map_or(self.rest().len(), |end| end + 1);
-        self.taken += len;
-        if end.is_some() {
-            self.input = Input::Line;
-            return (true, None);
+    /// How many octets of the line are here, and whether that is all of it.
+    fn line_len(&self) -> (usize, bool) {
+        match memchr(b'\n', self.rest()) {
+            Some(end) => (end + 1, true),
+            None => (self.rest().len(), false),
         }
+    }
+
+    /// However the line is cut, it is read to its end if that is not too far away.
+    fn skip_line(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
+        let (len, is_whole) = self.line_len();
+        self.taken += len;
         if let Input::SkipLine(left) = &mut self.input {
-            *left = left.saturating_sub(len as u64);
+            *left = left.saturating_sub((len - usize::from(is_whole)) as u64);
             if *left == 0 {
                 return (true, Some(self.far_too_much(out, "the line does not end")));
             }
         }
-        (false, None)
+        if is_whole {
+            self.input = Input::Line;
+        }
+        (is_whole, None)
     }
 
     /// Ends with a client that sends more without asking than is worth reading.
@@ -297,23 +304,20 @@ impl Session {
 
     /// A command's next line.
     fn line(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
-        let Some(end) = memchr(b'\n', self.rest()) else {
-            if self.command.len() + self.rest().len() > self.limit() {
-                self.input = Input::SkipLine(self.skipped());
-                // For its tag; the line itself is skipped with its rest.
-                let rest = self.buffer.get(self.taken..).unwrap_or_default();
-                self.command.extend_from_slice(rest);
-                return (true, self.bad(out, "the command is too long"));
-            }
+        let (len, is_whole) = self.line_len();
+        let room = self.limit().saturating_sub(self.command.len());
+        if len <= room && !is_whole {
             return (false, None);
-        };
+        }
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
-        self.command
-            .extend_from_slice(rest.get(..=end).unwrap_or_default());
-        self.taken += end + 1;
-        if self.command.len() > self.limit() {
+        let taken = rest.get(..len.min(room)).unwrap_or_default();
+        self.command.extend_from_slice(taken);
+        if len > room {
+            // What is here of it is for its tag; the line itself is skipped.
+            self.input = Input::SkipLine(self.skipped());
             return (true, self.bad(out, "the command is too long"));
         }
+        self.taken += len;
         match Literal::at_end(&self.command) {
             Some(literal) => (true, self.literal(literal, out)),
             None => (true, self.complete(out)),
@@ -417,22 +421,21 @@ impl Session {
     }
 
     fn message_end(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
-        let line = match self.take_line() {
-            Some(line) => line,
-            None if self.rest().len() > self.limit() => {
-                // The end of what cannot be served is not looked for in memory.
-                let head = self.rest().to_vec();
-                self.taken = self.buffer.len();
-                head
-            }
-            None => return (false, None),
-        };
+        let (len, is_whole) = self.line_len();
+        let is_too_long = len > self.limit();
+        if !is_whole && !is_too_long {
+            return (false, None);
+        }
         let Input::MessageEnd { tag } = std::mem::replace(&mut self.input, Input::Line) else {
             return (false, None);
         };
-        if line.last() != Some(&b'\n') {
+        if is_too_long {
             self.input = Input::SkipLine(self.limits.discard);
+            let (tag, text) = (Some(tag.as_str()), "the command is too long");
+            push_status(out, tag, Condition::Bad, None, text);
+            return (true, Some(Event::AppendFailed));
         }
+        let line = self.take_line().unwrap_or_default();
         if line.trim_ascii().is_empty() {
             self.bad_commands = 0;
             return (true, Some(Event::AppendEnd));
@@ -478,10 +481,10 @@ impl Session {
     }
 
     fn auth(&mut self, out: &mut Vec<u8>) -> (bool, Option<Event>) {
+        if self.line_len().0 > self.limits.command_before_login {
+            return (true, Some(self.far_too_much(out, "the line is too long")));
+        }
         let Some(line) = self.take_line() else {
-            if self.rest().len() > self.limits.command_before_login {
-                return (true, Some(self.far_too_much(out, "the line is too long")));
-            }
             return (false, None);
         };
         self.input = Input::Line;
@@ -498,10 +501,11 @@ impl Session {
     }
 
     fn idle(&mut self) -> (bool, Option<Event>) {
+        if self.line_len().0 > self.limit() {
+            self.input = Input::SkipLine(self.skipped());
+            return (true, Some(Event::IdleFailed));
+        }
         let Some(line) = self.take_line() else {
-            if self.rest().len() > self.limit() {
-                self.taken = self.buffer.len();
-            }
             return (false, None);
         };
         let done = line.trim_ascii().eq_ignore_ascii_case(b"DONE");

@@ -23,3 +23,6 @@ const READER_WINDOW: u32 = 256 * 1024;
 /// one is used up by as many stopped readers as fit, and then nobody's answers come any more. The
 /// bound is that of the readers' number.
 const READERS_WINDOW: u32 = (1 << 31) - 1;
+/// The largest HTTP/2 frame in octets. A frame is read with as few calls as the socket allows, and a
+/// message that is split into many frames is put together again by copying.
+const FRAME: u32 = 256 * 1024;

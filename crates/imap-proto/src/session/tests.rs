@@ -152,6 +152,65 @@ fn literals_that_are_too_large_are_not_read() {
     assert_eq!(events, ["Close(TooMuch)"]);
 }
 
+/// Long lines are judged by their length, not by how they come.
+#[test]
+fn long_lines_are_cut_anywhere() {
+    let word = |len: usize| "x".repeat(len);
+    for (input, answer) in [
+        // At the limit, past it, and past what is read at all.
+        (format!("a {}\r\nb NOOP\r\n", word(3996)), "a BAD "),
+        (
+            format!("a {}\r\nb NOOP\r\n", word(3997)),
+            "a BAD the command is too long\r\n",
+        ),
+        (
+            format!("{}\r\nb NOOP\r\n", word(8000)),
+            "* BAD the command is too long\r\n",
+        ),
+        (
+            format!("a {}\r\nb NOOP\r\n", word(9000)),
+            "a BAD the command is too long\r\n* BYE ",
+        ),
+        (
+            format!("a {} {{3+}}\r\nb NOOP\r\n", word(5000)),
+            "a BAD the command is too long\r\n",
+        ),
+        (
+            format!("a X {{9+}}\r\n123456789{}\r\nb NOOP\r\n", word(5000)),
+            "a BAD the command",
+        ),
+        (
+            format!("a APPEND x {{1+}}\r\nm{}\r\nb NOOP\r\n", " ".repeat(5000)),
+            "a BAD the command",
+        ),
+        (
+            format!("a APPEND x {{1+}}\r\nm{} {{1+}}\r\n", word(5000)),
+            "a BAD the command is too",
+        ),
+        (
+            format!("a APPEND x {{1+}}\r\nm{}\r\n", word(9001)),
+            "a BAD the command is too long\r\n* BYE ",
+        ),
+    ] {
+        let (_, out) = both_ways(State::Selected, &input);
+        assert!(out.starts_with(answer), "{out}");
+        let before = both_ways(State::NotAuthenticated, &input).1;
+        assert!(before.contains("BAD"), "{before}");
+    }
+    let idle = format!("a IDLE\r\n{}DONE\r\nb NOOP\r\n", word(5000));
+    let (events, _) = both_ways(State::Selected, &idle);
+    assert!(
+        events[1] == "IdleFailed" && events[2].contains("Noop"),
+        "{events:?}"
+    );
+    let auth = format!("a AUTHENTICATE PLAIN\r\n{}\r\nb NOOP\r\n", word(1200));
+    let (events, out) = both_ways(State::NotAuthenticated, &auth);
+    assert_eq!(
+        (events[1].as_str(), out.as_str()),
+        ("Close(TooMuch)", "* BYE the line is too long\r\n")
+    );
+}
+
 #[test]
 fn idle_and_authenticate_take_lines_of_their_own() {
     let (events, _) = both_ways(State::Selected, "a IDLE\r\ndone\r\nb NOOP\r\n");

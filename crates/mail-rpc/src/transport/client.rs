@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, Uri};
 use tower::service_fn;
 
-use super::{Endpoint, MutualTls, READER_WINDOW, READERS_WINDOW, TransportError};
+use super::{Endpoint, FRAME, MutualTls, READER_WINDOW, READERS_WINDOW, TransportError};
 
 /// How long a connection may take before a call fails: a daemon on the same machine answers at
 /// once or is not there.
@@ -62,6 +62,7 @@ fn tuned(builder: tonic::transport::Endpoint) -> tonic::transport::Endpoint {
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(READER_WINDOW)
         .initial_connection_window_size(READERS_WINDOW)
+        .max_frame_size(FRAME)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_while_idle(false)
         .tcp_nodelay(true)

@@ -9,7 +9,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
-use super::{CONNECTION_WINDOW, Endpoint, MutualTls, STREAM_WINDOW};
+use super::{CONNECTION_WINDOW, Endpoint, FRAME, MutualTls, STREAM_WINDOW};
 
 /// Why a service cannot be reached or served.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,7 @@ pub async fn routes_served(
     let builder = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .tcp_nodelay(true);
     match listener {
         Listener::Unix(listener) => {
