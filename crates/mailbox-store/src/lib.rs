@@ -34,6 +34,7 @@ mod journal;
 mod maintain;
 mod name;
 mod operation;
+mod packed;
 mod read;
 mod rebuild;
 mod record;

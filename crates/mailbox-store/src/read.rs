@@ -4,9 +4,10 @@ use mail_types::{EmailId, Flags, MailboxId, Uid, UidSet};
 use redb::{AccessGuard, ReadOnlyTable};
 
 use crate::account::Account;
+use crate::packed::{self, Lookup};
 use crate::schema::{
     EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, SUMMARIES, SpecialUse, decode_summary,
-    email_id,
+    email_id, email_key,
 };
 use crate::segment::Location;
 use crate::{MessageState, Snapshot, StoreError, Target};
@@ -159,16 +160,15 @@ impl Account {
         let txn = self.index.read()?;
         let table = txn.open_table(MESSAGES)?;
         let mut messages = Vec::with_capacity(row.messages as usize);
-        for entry in table.range((id, 0)..=(id, u32::MAX))? {
-            let (key, value) = entry?;
-            let message = MessageRow::decode(value.value())?;
-            messages.extend(Uid::new(key.value().1).map(|uid| MessageState {
+        packed::each(&table, id, (0, u32::MAX), |uid, row: MessageRow| {
+            messages.extend(Uid::new(uid).map(|uid| MessageState {
                 uid,
-                flags: message.flags,
-                modseq: message.modseq,
-                size: message.size,
+                flags: row.flags,
+                modseq: row.modseq,
+                size: row.size,
             }));
-        }
+            Ok(true)
+        })?;
         Ok(Snapshot {
             mailbox_id: id.into(),
             name: row.name.clone(),
@@ -270,29 +270,31 @@ impl Account {
     ) -> Result<(), StoreError> {
         let txn = self.read()?;
         let messages = txn.open_table(MESSAGES)?;
-        let mut emails = Ahead::new(txn.open_table(EMAILS)?);
+        let mut emails = Lookup::<EmailRow>::new(txn.open_table(EMAILS)?);
         let mut summaries = Ahead::new(txn.open_table(SUMMARIES)?);
         let mailbox = mailbox.get();
+        let mut one = |uid, row: MessageRow| -> Result<bool, StoreError> {
+            let lost = || StoreError::Engine(format!("email {} is not there", row.email));
+            let email = emails.get(email_key(row.email))?.ok_or_else(lost)?;
+            let Some(uid) = Uid::new(uid) else {
+                return Ok(true);
+            };
+            let message = self.message(uid, &row, &email);
+            Ok(if with_summary {
+                let summary = summaries.get(row.email)?.ok_or_else(lost)?;
+                each(message, decode_summary(summary.value())?)
+            } else {
+                each(message, Rendered::default())
+            })
+        };
         for (low, high) in uids.ranges() {
-            for entry in messages.range((mailbox, low.get())..=(mailbox, high.get()))? {
-                let (key, value) = entry?;
-                let row = MessageRow::decode(value.value())?;
-                let lost = || StoreError::Engine(format!("email {} is not there", row.email));
-                let email = emails.get(row.email)?.ok_or_else(lost)?;
-                let email = EmailRow::decode(email.value())?;
-                let Some(uid) = Uid::new(key.value().1) else {
-                    continue;
-                };
-                let message = self.message(uid, &row, &email);
-                let goes_on = if with_summary {
-                    let summary = summaries.get(row.email)?.ok_or_else(lost)?;
-                    each(message, decode_summary(summary.value())?)
-                } else {
-                    each(message, Rendered::default())
-                };
-                if !goes_on {
-                    return Ok(());
-                }
+            let mut goes_on = true;
+            packed::each(&messages, mailbox, (low.get(), high.get()), |uid, row| {
+                goes_on = one(uid, row)?;
+                Ok(goes_on)
+            })?;
+            if !goes_on {
+                break;
             }
         }
         Ok(())

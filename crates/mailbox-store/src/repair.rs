@@ -9,9 +9,10 @@ use crate::account::{Account, load};
 use crate::check::{Damaged, Emails, Sums, records};
 use crate::maintain::{Observer, Told, Totals};
 use crate::operation::Expunge;
+use crate::packed::{self, Packed};
 use crate::schema::{
     DELIVERED_AT, DELIVERIES, EMAILS, EmailRow, MAILBOXES, MESSAGES, META, MailboxRow, MessageRow,
-    SUMMARIES, SpecialUse, decode_summary, encode_summary, meta,
+    SUMMARIES, SpecialUse, decode_summary, email_key, email_of, encode_summary, meta,
 };
 use crate::{Operation, StoreError, Target};
 
@@ -70,12 +71,10 @@ impl Account {
         let txn = self.index.read()?;
         let (_, segment, end) = load(&txn)?;
         let mut emails = Emails::new();
-        for entry in txn.open_table(EMAILS)?.iter()? {
-            let (key, value) = entry?;
-            if let Ok(row) = EmailRow::decode(value.value()) {
-                emails.insert(key.value(), row);
-            }
-        }
+        packed::each_of_all(&txn.open_table(EMAILS)?, |high, low, row| {
+            emails.insert(email_of((high, low)), row);
+            Ok(())
+        })?;
         records::check(self, &emails, (segment, end), told)
     }
 
@@ -138,44 +137,38 @@ impl Mender<'_, '_, '_> {
         })
     }
 
-    fn emails(&mut self) -> Result<Emails, StoreError> {
+    fn emails(&self) -> Result<Emails, StoreError> {
         let mut emails = Emails::new();
-        for entry in self.txn.open_table(EMAILS)?.iter()? {
-            let (key, value) = entry?;
-            match EmailRow::decode(value.value()) {
-                Ok(row) => drop(emails.insert(key.value(), row)),
-                Err(error) => self.told.wrong(format!(
-                    "email {}: {error}; `correo store rebuild` reads it from its segment",
-                    key.value()
-                )),
-            }
-        }
+        packed::each_of_all(&self.txn.open_table(EMAILS)?, |high, low, row| {
+            emails.insert(email_of((high, low)), row);
+            Ok(())
+        })?;
         Ok(emails)
     }
 
-    fn messages(&mut self, emails: &Emails) -> Result<Found, StoreError> {
+    fn messages(&self, emails: &Emails) -> Result<Found, StoreError> {
         let mut found = Found::default();
-        for entry in self.txn.open_table(MESSAGES)?.iter()? {
-            let (key, value) = entry?;
-            let (mailbox, uid) = key.value();
-            let row = MessageRow::decode(value.value())?;
+        let drop_damaged = self.drop_damaged;
+        let each = |mailbox, uid, row: MessageRow| {
             let is_lost = !emails.contains_key(&row.email);
             if is_lost {
                 found.lost.push((mailbox, uid));
-                if self.drop_damaged {
-                    continue;
+                if drop_damaged {
+                    return Ok(());
                 }
             }
             found.sums.entry(mailbox).or_default().add(uid, &row);
             *found.references.entry(row.email).or_default() += 1;
             found.bytes += row.size;
             found.messages += 1;
-        }
+            Ok(())
+        };
+        packed::each_of_all(&self.txn.open_table(MESSAGES)?, each)?;
         Ok(found)
     }
 
     fn drop_lost(&mut self, found: &Found) -> Result<(), StoreError> {
-        let mut messages = self.txn.open_table(MESSAGES)?;
+        let mut messages = Packed::<MessageRow>::new(self.txn.open_table(MESSAGES)?);
         for (mailbox, uid) in &found.lost {
             let what = format!("UID {uid} of mailbox {mailbox}: the index knows no content of it");
             if self.drop_damaged {
@@ -188,7 +181,7 @@ impl Mender<'_, '_, '_> {
                 ));
             }
         }
-        Ok(())
+        messages.flush()
     }
 
     fn mailboxes(&mut self, found: &Found, now: i64) -> Result<(), StoreError> {
@@ -239,7 +232,7 @@ impl Mender<'_, '_, '_> {
     }
 
     fn references(&mut self, emails: &Emails, found: &Found) -> Result<(), StoreError> {
-        let mut table = self.txn.open_table(EMAILS)?;
+        let mut table = Packed::<EmailRow>::new(self.txn.open_table(EMAILS)?);
         let mut summaries = self.txn.open_table(SUMMARIES)?;
         for (email, row) in emails {
             let is = found.references.get(email).copied().unwrap_or(0);
@@ -250,17 +243,17 @@ impl Mender<'_, '_, '_> {
             let what = format!("email {email} is in {is} places, not {told_of}");
             self.mended(what);
             if is == 0 {
-                table.remove(email)?;
+                table.remove(email_key(*email))?;
                 summaries.remove(email)?;
             } else {
                 let row = EmailRow {
                     references: is,
                     ..*row
                 };
-                table.insert(email, row.encode().as_slice())?;
+                table.insert(email_key(*email), &row)?;
             }
         }
-        Ok(())
+        table.flush()
     }
 
     /// Renders anew what is not as the message says.

@@ -4,6 +4,7 @@ use mail_types::{AccountId, EmailId, Flags, MailboxId};
 use redb::TableDefinition;
 
 use crate::StoreError;
+use crate::packed::{PackedTable, Row};
 use crate::read::Rendered;
 use crate::record::Reader;
 use crate::segment::Location;
@@ -15,11 +16,10 @@ pub(crate) const MAILBOXES: TableDefinition<'_, u64, &[u8]> = TableDefinition::n
 /// Subscribed names.
 pub(crate) const SUBSCRIPTIONS: TableDefinition<'_, &str, ()> =
     TableDefinition::new("subscriptions");
-/// Mailbox id and UID → [`MessageRow`]: short, since opening a mailbox reads all of them.
-pub(crate) const MESSAGES: TableDefinition<'_, (u64, u32), &[u8]> =
-    TableDefinition::new("messages");
-/// Email id → [`EmailRow`].
-pub(crate) const EMAILS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("emails");
+/// Mailbox id and UID → [`MessageRow`]: packed, since opening a mailbox reads all of them.
+pub(crate) const MESSAGES: PackedTable = TableDefinition::new("messages");
+/// Email id, in two parts by [`email_key`] → [`EmailRow`], packed.
+pub(crate) const EMAILS: PackedTable = TableDefinition::new("emails");
 /// Email id → the summary, see [`encode_summary`].
 pub(crate) const SUMMARIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("summaries");
 /// Queue id and recipient index of what was delivered → Unix time in seconds.
@@ -54,7 +54,7 @@ pub(crate) mod meta {
 }
 
 /// The form that this program writes.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 /// What a mailbox is for (RFC 6154 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -149,6 +149,17 @@ pub(crate) fn account_of(id: EmailId) -> AccountId {
     number_in(id, 0).into()
 }
 
+/// An email's key in its table.
+pub(crate) fn email_key(email: u64) -> (u64, u32) {
+    let low = email & u64::from(u32::MAX);
+    (email >> 32, u32::try_from(low).unwrap_or(u32::MAX))
+}
+
+/// The email that has the key.
+pub(crate) fn email_of((high, low): (u64, u32)) -> u64 {
+    (high << 32) | u64::from(low)
+}
+
 /// See [`account_of`].
 pub(crate) fn number_of(id: EmailId) -> u64 {
     number_in(id, 8)
@@ -230,33 +241,28 @@ impl MailboxRow {
     }
 }
 
-impl MessageRow {
-    pub(crate) fn encode(&self) -> [u8; 52] {
-        let mut out = [0; 52];
-        let fields = [
-            (0, self.flags.bits()),
-            (8, self.modseq),
-            (16, self.size),
-            (24, self.email),
-            (32, self.internal_date.cast_unsigned()),
-            (40, self.save_date.cast_unsigned()),
-        ];
-        for (at, value) in fields {
-            if let Some(place) = out.get_mut(at..at + 8) {
-                place.copy_from_slice(&value.to_le_bytes());
-            }
+impl Row for MessageRow {
+    const NAME: &'static str = "message";
+    const LEN: usize = 52;
+    // 14 KiB, of which a page of 16 has room for.
+    const PER_BLOCK: usize = 256;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for value in [
+            self.flags.bits(),
+            self.modseq,
+            self.size,
+            self.email,
+            self.internal_date.cast_unsigned(),
+            self.save_date.cast_unsigned(),
+        ] {
+            out.extend(value.to_le_bytes());
         }
-        if let Some(place) = out.get_mut(48..) {
-            place.copy_from_slice(&self.internal_offset.to_le_bytes());
-        }
-        out
+        out.extend(self.internal_offset.to_le_bytes());
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        Self::parse(&mut Reader(bytes)).ok_or_else(|| damaged("message"))
-    }
-
-    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(octets: &[u8]) -> Option<Self> {
+        let mut reader = Reader(octets);
         Some(Self {
             flags: reader.u64()?.into(),
             modseq: reader.u64()?,
@@ -269,9 +275,13 @@ impl MessageRow {
     }
 }
 
-impl EmailRow {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(56);
+impl Row for EmailRow {
+    const NAME: &'static str = "email";
+    const LEN: usize = 49;
+    // One page of 4 KiB.
+    const PER_BLOCK: usize = 72;
+
+    fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.location.segment.to_le_bytes());
         out.extend(self.location.offset.to_le_bytes());
         out.extend(self.location.header_len.to_le_bytes());
@@ -281,14 +291,10 @@ impl EmailRow {
         out.extend(self.header_len.to_le_bytes());
         out.push(self.sent_day.is_some().into());
         out.extend(self.sent_day.unwrap_or(0).to_le_bytes());
-        out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        Self::parse(&mut Reader(bytes)).ok_or_else(|| damaged("email"))
-    }
-
-    fn parse(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(octets: &[u8]) -> Option<Self> {
+        let mut reader = Reader(octets);
         let location = Location {
             segment: reader.u32()?,
             offset: reader.u64()?,
@@ -376,7 +382,10 @@ mod tests {
             internal_offset: -60,
             save_date: 6,
         };
-        assert_eq!(MessageRow::decode(&message.encode()).unwrap(), message);
+        let mut octets = Vec::new();
+        message.write(&mut octets);
+        assert_eq!(octets.len(), MessageRow::LEN);
+        assert_eq!(MessageRow::read(&octets).unwrap(), message);
         let location = Location {
             segment: 1,
             offset: 2,
@@ -390,7 +399,12 @@ mod tests {
             sent_day: Some(-7),
             header_len: 8,
         };
-        assert_eq!(EmailRow::decode(&email.encode()).unwrap(), email);
-        assert!(EmailRow::decode(&[1, 2]).is_err());
+        let mut octets = Vec::new();
+        email.write(&mut octets);
+        assert_eq!(octets.len(), EmailRow::LEN);
+        assert_eq!(EmailRow::read(&octets).unwrap(), email);
+        assert!(EmailRow::read(&[1, 2]).is_none());
+        let number = 7 << 32 | 9;
+        assert_eq!(email_of(email_key(number)), number);
     }
 }

@@ -12,12 +12,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mail_types::Uid;
-use redb::{ReadTransaction, ReadableTable};
+use redb::ReadTransaction;
 
 use crate::account::{Counters, State, load};
 use crate::disk::{Disk, sync_folder};
+use crate::packed::{self, Lookup};
 use crate::record::Reader;
-use crate::schema::{EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, push_bytes};
+use crate::schema::{EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, email_key, push_bytes};
 use crate::{Operation, StoreError};
 
 /// Its name in the account's folder.
@@ -55,22 +56,20 @@ impl IndexCopy {
     /// What an index says at this instant.
     pub(crate) fn of(txn: &ReadTransaction, now: i64) -> Result<Self, StoreError> {
         let (state, ..) = load(txn)?;
-        let emails = txn.open_table(EMAILS)?;
+        let mut emails = Lookup::<EmailRow>::new(txn.open_table(EMAILS)?);
         let mut places = Vec::new();
-        for entry in txn.open_table(MESSAGES)?.iter()? {
-            let (key, value) = entry?;
-            let (mailbox, uid) = key.value();
-            let row = MessageRow::decode(value.value())?;
-            let email = emails.get(row.email)?;
-            let email = email.map(|email| EmailRow::decode(email.value()));
-            let thread = email.transpose()?.map_or(0, |email| email.thread);
+        packed::each_of_all(&txn.open_table(MESSAGES)?, |mailbox, uid, row| {
+            let row: MessageRow = row;
+            let email = emails.get(email_key(row.email))?;
+            let thread = email.map_or(0, |email| email.thread);
             places.extend(Uid::new(uid).map(|uid| Place {
                 mailbox,
                 uid,
                 row,
                 thread,
             }));
-        }
+            Ok(())
+        })?;
         let State {
             mailboxes,
             subscriptions,

@@ -16,9 +16,10 @@ use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
 use crate::account::{Counters, State};
 use crate::change::Hub;
 use crate::operation::FlagNames;
+use crate::packed::Packed;
 use crate::schema::{
-    self, DELIVERED_AT, DELIVERIES, EMAILS, MAILBOXES, MESSAGES, META, MailboxRow, SUBSCRIPTIONS,
-    SUMMARIES, THREADS, meta,
+    self, DELIVERED_AT, DELIVERIES, EMAILS, EmailRow, MAILBOXES, MESSAGES, META, MailboxRow,
+    MessageRow, SUBSCRIPTIONS, SUMMARIES, THREADS, meta,
 };
 use crate::segment::Appender;
 use crate::{Applied, ApplyError, Change, Operation, StoreError};
@@ -28,8 +29,8 @@ pub(crate) struct Tables<'t> {
     meta: Table<'t, &'static str, u64>,
     mailboxes: Table<'t, u64, &'static [u8]>,
     subscriptions: Table<'t, &'static str, ()>,
-    messages: Table<'t, (u64, u32), &'static [u8]>,
-    emails: Table<'t, u64, &'static [u8]>,
+    messages: Packed<'t, MessageRow>,
+    emails: Packed<'t, EmailRow>,
     summaries: Table<'t, u64, &'static [u8]>,
     deliveries: Table<'t, (u64, u32), i64>,
     delivered_at: Table<'t, (i64, u64, u32), ()>,
@@ -42,8 +43,8 @@ impl<'t> Tables<'t> {
             meta: txn.open_table(META)?,
             mailboxes: txn.open_table(MAILBOXES)?,
             subscriptions: txn.open_table(SUBSCRIPTIONS)?,
-            messages: txn.open_table(MESSAGES)?,
-            emails: txn.open_table(EMAILS)?,
+            messages: Packed::new(txn.open_table(MESSAGES)?),
+            emails: Packed::new(txn.open_table(EMAILS)?),
             summaries: txn.open_table(SUMMARIES)?,
             deliveries: txn.open_table(DELIVERIES)?,
             delivered_at: txn.open_table(DELIVERED_AT)?,
@@ -151,6 +152,8 @@ impl<'t> Batch<'t> {
                 None => self.tables.mailboxes.remove(*id)?,
             };
         }
+        self.tables.messages.flush()?;
+        self.tables.emails.flush()?;
         let (segment, end) = self.appender.position();
         write_meta(&mut self.tables.meta, self.state.counters, segment, end)?;
         Ok(Finished {

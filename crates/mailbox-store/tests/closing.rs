@@ -131,7 +131,7 @@ fn a_long_reader_holds_up_nobody() {
         .unwrap();
     assert_eq!(seen, 2);
     assert!(
-        start.elapsed() < Duration::from_secs(60),
+        start.elapsed() < Duration::from_mins(1),
         "{:?}",
         start.elapsed()
     );

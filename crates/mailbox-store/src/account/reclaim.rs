@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redb::ReadableTable;
 use tracing::{info, warn};
 
 use super::{Account, lock};
-use crate::schema::{EMAILS, EmailRow};
+use crate::packed::{self, Lookup};
+use crate::schema::{EMAILS, EmailRow, email_key, email_of, number_of};
 use crate::segment::{Location, numbers};
-use crate::{Message, StoreError, schema};
+use crate::{Message, StoreError};
 
 /// Octets that are moved in one step, if a message is not larger.
 const STEP: u64 = 1024 * 1024;
@@ -62,10 +62,10 @@ impl Account {
     fn victims(&self, percent: u64) -> Result<Vec<u32>, StoreError> {
         let mut alive: BTreeMap<u32, u64> = BTreeMap::new();
         let txn = self.read()?;
-        for entry in txn.open_table(EMAILS)?.iter()? {
-            let location = EmailRow::decode(entry?.1.value())?.location;
-            *alive.entry(location.segment).or_default() += location.len();
-        }
+        packed::each_of_all(&txn.open_table(EMAILS)?, |_, _, row: EmailRow| {
+            *alive.entry(row.location.segment).or_default() += row.location.len();
+            Ok(())
+        })?;
         drop(txn);
         let mut victims = Vec::new();
         let mut writer = lock(&self.writer);
@@ -92,13 +92,14 @@ impl Account {
     /// The emails that a segment has, in its order.
     fn living(&self, segment: u32) -> Result<Living, StoreError> {
         let mut living = Living::new();
-        for entry in self.read()?.open_table(EMAILS)?.iter()? {
-            let (email, row) = entry?;
-            let location = EmailRow::decode(row.value())?.location;
-            if location.segment == segment {
-                living.push((email.value(), location));
+        let txn = self.read()?;
+        let each = |high, low, row: EmailRow| {
+            if row.location.segment == segment {
+                living.push((email_of((high, low)), row.location));
             }
-        }
+            Ok(())
+        };
+        packed::each_of_all(&txn.open_table(EMAILS)?, each)?;
         living.sort_unstable_by_key(|(_, location)| location.offset);
         Ok(living)
     }
@@ -180,9 +181,8 @@ impl Account {
     /// The place that a message has been moved to since it was looked up.
     pub(crate) fn where_now(&self, message: &Message) -> Result<Option<Location>, StoreError> {
         let txn = self.index.read()?;
-        let table = txn.open_table(EMAILS)?;
-        let row = table.get(schema::number_of(message.email_id))?;
-        let row = row.map(|row| EmailRow::decode(row.value())).transpose()?;
+        let mut emails = Lookup::<EmailRow>::new(txn.open_table(EMAILS)?);
+        let row = emails.get(email_key(number_of(message.email_id)))?;
         Ok(row.map(|row| row.location))
     }
 }

@@ -8,9 +8,10 @@ use redb::{ReadTransaction, ReadableTable};
 use crate::StoreError;
 use crate::account::State;
 use crate::maintain::{Told, Totals};
+use crate::packed;
 use crate::schema::{
     DELIVERED_AT, DELIVERIES, EMAILS, EmailRow, MESSAGES, MailboxRow, MessageRow, SUMMARIES,
-    decode_summary,
+    decode_summary, email_of,
 };
 
 /// Emails by number.
@@ -95,16 +96,15 @@ pub(crate) fn check(
     };
     let mut sizes: HashMap<u64, u64> = HashMap::new();
     let mut bytes = 0;
-    for entry in txn.open_table(MESSAGES)?.iter()? {
-        let (key, value) = entry?;
-        let (mailbox, uid) = key.value();
-        let row = MessageRow::decode(value.value())?;
+    let each = |mailbox, uid, row: MessageRow| {
         totals.messages += 1;
         bytes += row.size;
         *references.entry(row.email).or_default() += 1;
         sizes.insert(row.email, row.size);
         sums.entry(mailbox).or_default().add(uid, &row);
-    }
+        Ok(())
+    };
+    packed::each_of_all(&txn.open_table(MESSAGES)?, each)?;
     check_mailboxes(state, &sums, told);
     let counters = state.counters;
     if (bytes, totals.messages) != (counters.used_bytes, counters.used_messages) {
@@ -156,9 +156,8 @@ fn check_emails(
 ) -> Result<Emails, StoreError> {
     let summaries = txn.open_table(SUMMARIES)?;
     let mut emails = Emails::new();
-    for entry in txn.open_table(EMAILS)?.iter()? {
-        let (key, value) = entry?;
-        let (email, row) = (key.value(), EmailRow::decode(value.value())?);
+    packed::each_of_all(&txn.open_table(EMAILS)?, |high, low, row: EmailRow| {
+        let email = email_of((high, low));
         let found = references.remove(&email).unwrap_or(0);
         if found != row.references {
             let told_of = row.references;
@@ -180,7 +179,8 @@ fn check_emails(
             told.wrong(format!("email {email}: its number may be given again"));
         }
         emails.insert(email, row);
-    }
+        Ok(())
+    })?;
     Ok(emails)
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use mail_types::Uid;
-use redb::ReadableTable;
 
 use super::index::Emails;
 use crate::account::Account;
 use crate::maintain::Told;
+use crate::packed::{self, Lookup};
 use crate::scan::Records;
-use crate::schema::{EMAILS, EmailRow, MAILBOXES, MESSAGES, MailboxRow, MessageRow, number_of};
+use crate::schema::{
+    EMAILS, EmailRow, MAILBOXES, MESSAGES, MailboxRow, MessageRow, email_key, number_of,
+};
 use crate::segment::{Location, numbers};
 use crate::{StoreError, scan};
 
@@ -160,25 +162,28 @@ impl Account {
             return Ok(named);
         }
         let txn = self.index.read()?;
-        let (emails, mailboxes) = (txn.open_table(EMAILS)?, txn.open_table(MAILBOXES)?);
+        let mut emails = Lookup::<EmailRow>::new(txn.open_table(EMAILS)?);
+        let mailboxes = txn.open_table(MAILBOXES)?;
         let mut places: BTreeMap<u64, Places> = BTreeMap::new();
-        for entry in txn.open_table(MESSAGES)?.iter()? {
-            let (key, value) = entry?;
-            let email = MessageRow::decode(value.value())?.email;
-            let (mailbox, uid) = key.value();
-            let Some(uid) = Uid::new(uid).filter(|_| damaged.contains_key(&email)) else {
-                continue;
-            };
-            let row = mailboxes.get(mailbox)?;
-            let row = row.map(|row| MailboxRow::decode(row.value())).transpose()?;
-            let name = row.map_or_else(|| format!("mailbox {mailbox}"), |row| row.name);
-            places.entry(email).or_default().push((name, uid));
-        }
+        packed::each_of_all(
+            &txn.open_table(MESSAGES)?,
+            |mailbox, uid, row: MessageRow| {
+                let email = row.email;
+                let Some(uid) = Uid::new(uid).filter(|_| damaged.contains_key(&email)) else {
+                    return Ok(());
+                };
+                let row = mailboxes.get(mailbox)?;
+                let row = row.map(|row| MailboxRow::decode(row.value())).transpose()?;
+                let name = row.map_or_else(|| format!("mailbox {mailbox}"), |row| row.name);
+                places.entry(email).or_default().push((name, uid));
+                Ok(())
+            },
+        )?;
         for (email, what) in damaged {
-            let Some(row) = emails.get(email)? else {
+            let Some(row) = emails.get(email_key(*email))? else {
                 continue;
             };
-            let location = EmailRow::decode(row.value())?.location;
+            let location = row.location;
             if self.is_whole(*email, location) {
                 continue;
             }

@@ -11,7 +11,7 @@ use super::Batch;
 use crate::account::State;
 use crate::operation::{Deliver, DeliveryKey};
 use crate::record::{RecordHeader, push_record};
-use crate::schema::{EmailRow, MessageRow, email_id, encode_summary, number_of};
+use crate::schema::{EmailRow, MessageRow, email_id, email_key, encode_summary, number_of};
 use crate::segment::Location;
 use crate::{Applied, ApplyError, Change, MessageState, StoreError};
 
@@ -221,10 +221,9 @@ impl Batch<'_> {
         self.changed.insert(mail.mailbox);
         let location = self.appender.append(&mail.record, mail.row.size)?;
         self.store_email(mail.row.email, &mail.summary, location, None)?;
-        let row = mail.row.encode();
         self.tables
             .messages
-            .insert((mail.mailbox, mail.uid.get()), row.as_slice())?;
+            .insert((mail.mailbox, mail.uid.get()), &mail.row)?;
         if let Some(key) = mail.key {
             self.remember(key, mail.row.save_date)?;
         }
@@ -238,13 +237,12 @@ impl Batch<'_> {
         from: Location,
         record: &[u8],
     ) -> Result<(), StoreError> {
-        let row = self.tables.emails.get(email)?;
-        let row = row.map(|row| EmailRow::decode(row.value())).transpose()?;
+        let row = self.tables.emails.get(email_key(email))?;
         let Some(mut row) = row.filter(|row| row.location == from) else {
             return Ok(());
         };
         row.location = self.appender.append(record, from.content_len)?;
-        self.tables.emails.insert(email, row.encode().as_slice())?;
+        self.tables.emails.insert(email_key(email), &row)?;
         Ok(())
     }
 
@@ -263,7 +261,7 @@ impl Batch<'_> {
             sent_day: summary.sent_date.map(mail_message::MailDate::day),
             header_len: summary.header_len,
         };
-        self.tables.emails.insert(email, row.encode().as_slice())?;
+        self.tables.emails.insert(email_key(email), &row)?;
         self.tables
             .summaries
             .insert(email, encode_summary(summary).as_slice())?;

@@ -1,11 +1,10 @@
 //! STORE, COPY, MOVE and EXPUNGE.
 
 use mail_types::{Flags, SystemFlag, Uid, UidSet};
-use redb::ReadableTable;
 
 use super::Batch;
 use crate::operation::{CopyMail, Expunge, FlagChange, FlagMode, FlagNames, Target};
-use crate::schema::{EmailRow, MailboxRow, MessageRow};
+use crate::schema::{EmailRow, MailboxRow, MessageRow, email_key};
 use crate::{Applied, ApplyError, Change, MessageState, StoreError};
 
 type Refusable = Result<Result<Applied, ApplyError>, StoreError>;
@@ -13,7 +12,7 @@ type Refusable = Result<Result<Applied, ApplyError>, StoreError>;
 impl Batch<'_> {
     /// The messages of the set that are there.
     fn select(
-        &self,
+        &mut self,
         mailbox: u64,
         uids: Option<&UidSet>,
     ) -> Result<Vec<(Uid, MessageRow)>, StoreError> {
@@ -21,13 +20,11 @@ impl Batch<'_> {
         let ranges = uids.map_or(all.as_slice(), UidSet::ranges);
         let mut found = Vec::new();
         for (low, high) in ranges {
-            let range = (mailbox, low.get())..=(mailbox, high.get());
-            for entry in self.tables.messages.range(range)? {
-                let (key, row) = entry?;
-                if let Some(uid) = Uid::new(key.value().1) {
-                    found.push((uid, MessageRow::decode(row.value())?));
-                }
-            }
+            let range = (low.get(), high.get());
+            self.tables.messages.each(mailbox, range, |uid, row| {
+                found.extend(Uid::new(uid).map(|uid| (uid, row)));
+                Ok(true)
+            })?;
         }
         Ok(found)
     }
@@ -70,9 +67,7 @@ impl Batch<'_> {
                     ..message
                 };
                 counts.enter(&message);
-                self.tables
-                    .messages
-                    .insert((id, uid.get()), message.encode().as_slice())?;
+                self.tables.messages.insert((id, uid.get()), &message)?;
                 changed.push(state(uid, &message));
             }
             messages.push(state(uid, &message));
@@ -162,17 +157,16 @@ impl Batch<'_> {
         };
         if row.references > 1 {
             row.references -= 1;
-            self.tables.emails.insert(email, row.encode().as_slice())?;
+            self.tables.emails.insert(email_key(email), &row)?;
         } else {
-            self.tables.emails.remove(email)?;
+            self.tables.emails.remove(email_key(email))?;
             self.tables.summaries.remove(email)?;
         }
         Ok(())
     }
 
-    fn email(&self, email: u64) -> Result<Option<EmailRow>, StoreError> {
-        let row = self.tables.emails.get(email)?;
-        row.map(|row| EmailRow::decode(row.value())).transpose()
+    fn email(&mut self, email: u64) -> Result<Option<EmailRow>, StoreError> {
+        self.tables.emails.get(email_key(email))
     }
 
     pub(super) fn copy(&mut self, copy: &CopyMail) -> Refusable {
@@ -252,14 +246,10 @@ impl Batch<'_> {
                 ..*message
             };
             counts.enter(&copy);
-            self.tables
-                .messages
-                .insert((target, next), copy.encode().as_slice())?;
+            self.tables.messages.insert((target, next), &copy)?;
             if let Some(mut email) = self.email(copy.email)? {
                 email.references += 1;
-                self.tables
-                    .emails
-                    .insert(copy.email, email.encode().as_slice())?;
+                self.tables.emails.insert(email_key(copy.email), &email)?;
             }
             self.state.counters.used_bytes += copy.size;
             self.state.counters.used_messages += 1;

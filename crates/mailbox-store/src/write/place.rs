@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mail_types::SystemFlag;
-use redb::ReadableTable;
 
 use super::{Batch, mailboxes::new_row};
 use crate::record::{RecordHeader, push_record};
-use crate::schema::{EmailRow, MailboxRow, SpecialUse, number_of};
+use crate::schema::{MailboxRow, SpecialUse, email_key, number_of};
 use crate::segment::Location;
 use crate::snapshot::Place;
 use crate::{StoreError, account::Counters};
@@ -50,7 +49,7 @@ impl Batch<'_> {
         places: &[Place],
     ) -> Result<bool, StoreError> {
         let email = number_of(header.email_id);
-        if self.tables.emails.get(email)?.is_some() {
+        if self.tables.emails.get(email_key(email))?.is_some() {
             return Ok(false);
         }
         if let Some(key) = header.key
@@ -82,11 +81,11 @@ impl Batch<'_> {
 
     /// The email's row tells of all its places.
     fn refer(&mut self, email: u64, places: &[Place]) -> Result<(), StoreError> {
-        let row = self.tables.emails.get(email)?;
-        let row = row.map(|row| EmailRow::decode(row.value())).transpose()?;
-        let Some(mut row) = row else { return Ok(()) };
+        let Some(mut row) = self.tables.emails.get(email_key(email))? else {
+            return Ok(());
+        };
         row.references = u32::try_from(places.len()).unwrap_or(u32::MAX);
-        self.tables.emails.insert(email, row.encode().as_slice())?;
+        self.tables.emails.insert(email_key(email), &row)?;
         Ok(())
     }
 
@@ -103,10 +102,9 @@ impl Batch<'_> {
         row.size += size;
         self.state.counters.used_bytes += size;
         self.state.counters.used_messages += 1;
-        self.tables.messages.insert(
-            (place.mailbox, place.uid.get()),
-            place.row.encode().as_slice(),
-        )?;
+        self.tables
+            .messages
+            .insert((place.mailbox, place.uid.get()), &place.row)?;
         Ok(())
     }
 
@@ -154,7 +152,7 @@ impl Batch<'_> {
     }
 
     /// Is there a message with that UID?
-    pub(crate) fn is_taken(&self, mailbox: u64, uid: u32) -> Result<bool, StoreError> {
+    pub(crate) fn is_taken(&mut self, mailbox: u64, uid: u32) -> Result<bool, StoreError> {
         Ok(self.tables.messages.get((mailbox, uid))?.is_some())
     }
 }
