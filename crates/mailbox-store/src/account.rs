@@ -79,6 +79,8 @@ pub(crate) struct Counters {
     pub(crate) next_mailbox: u64,
     pub(crate) next_thread: u64,
     pub(crate) uid_validity: u64,
+    /// Operations that the journal has got so far; see [`crate::redo`].
+    pub(crate) applied: u64,
     pub(crate) used_bytes: u64,
     pub(crate) used_messages: u64,
 }
@@ -368,6 +370,7 @@ pub(crate) fn load(txn: &ReadTransaction) -> Result<(State, u32, u64), StoreErro
         next_mailbox: read(meta::NEXT_MAILBOX)?,
         next_thread: read(meta::NEXT_THREAD)?,
         uid_validity: read(meta::UID_VALIDITY)?,
+        applied: read(meta::APPLIED)?,
         used_bytes: read(meta::USED_BYTES)?,
         used_messages: read(meta::USED_MESSAGES)?,
     };

@@ -1,7 +1,7 @@
-//! The delivery journal: mail for all accounts, made durable by one sync for whoever waits.
+//! The journal: mail for all accounts and changes of it, made durable by one sync for whoever waits.
 //!
-//! A journal is a file of records, each the same octets that the account's segment gets. An entry
-//! is *open* until a durable commit of its account's index has what it says. A file goes once it is
+//! A journal is a file of records: of messages, each the same octets that the account's segment gets,
+//! and of operations. An entry is *open* until a durable commit of its account's index has what it says. A file goes once it is
 //! full and none of its entries is open.
 //!
 //! # Locks
@@ -23,6 +23,7 @@ use crate::StoreError;
 use crate::disk::{Disk, DiskFile, SharedDisk, make_folder, sync_folder};
 use crate::group::Group;
 use crate::record::{RecordHeader, push_record};
+use crate::redo::is_operation;
 use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
 use crate::store::Options;
@@ -267,13 +268,12 @@ impl Journal {
     /// The account is gone: its entries must not come back after a crash, even where an account
     /// with its id is made anew.
     pub(crate) fn bury(&self, account: AccountId) -> Result<(), Arc<StoreError>> {
-        if lock(&self.open).places.contains_key(&account) {
-            let mut record = Vec::new();
-            push_record(&mut record, &tombstone(account), &[]);
-            let records = vec![record.into()];
-            self.append(vec![Waiting { account, records }])?;
-            self.settle(account);
-        }
+        // Also where no entry is open: a file that stays for others may still have some.
+        let mut record = Vec::new();
+        push_record(&mut record, &tombstone(account), &[]);
+        let records = vec![record.into()];
+        self.append(vec![Waiting { account, records }])?;
+        self.settle(account);
         Ok(())
     }
 
@@ -403,14 +403,14 @@ pub(crate) fn count(folder: &Path, number: u32) -> Result<usize, StoreError> {
 
 fn note(open: &mut Open, found: &Found, place: Place) {
     let account = account_of(found.header.email_id);
-    if found.header.uid == 0 {
+    if found.header.uid == 0 && !is_operation(&found.header) {
         open.forget(account, place.mark());
     } else {
         open.add(account, place);
     }
 }
 
-/// A record that no message has, since UIDs begin at 1.
+/// A record that no message has, since UIDs begin at 1, and no operation.
 fn tombstone(account: AccountId) -> RecordHeader {
     RecordHeader {
         email_id: email_id(account.get(), 0),

@@ -2,10 +2,11 @@
 //!
 //! # When mail is safe
 //!
-//! Mail that comes in counts once the journal, which all accounts share, is synced: one sync for
-//! whatever waits, however many accounts it is for. It waits in memory for its account's own files,
-//! which get it in larger transactions; what they lack after a crash is applied from the journal.
-//! Everything else counts once the account's segment and then its index are synced.
+//! Mail that comes in, and what changes, copies, moves and expunges it, counts once the journal, which
+//! all accounts share, is synced: one sync for whatever waits, however many accounts it is for. It
+//! waits in memory for its account's own files, which get it in larger transactions; what they lack
+//! after a crash is applied from the journal. Everything else counts once the account's segment and
+//! then its index are synced.
 //! `docs/mailbox-store.md` has the order of writes and each crash point. Batches are what waits:
 //! whoever finds no batch under way writes what all others have queued by then (group commit without
 //! a timer).
@@ -38,6 +39,7 @@ mod packed;
 mod read;
 mod rebuild;
 mod record;
+mod redo;
 mod repair;
 mod scan;
 mod schema;

@@ -19,6 +19,7 @@ use crate::index_file::open_index;
 use crate::journal::Journal;
 use crate::maintain::{Observer, Told, Totals};
 use crate::record::RecordHeader;
+use crate::redo::is_operation;
 use crate::scan::{Found, Records};
 use crate::schema::{MessageRow, account_of, number_of};
 use crate::segment::{Appender, Location, numbers, segment_path};
@@ -129,6 +130,8 @@ impl Rebuild<'_, '_, '_> {
             let raised = std::mem::take(&mut self.raised);
             self.transact(&mut appender, |batch| {
                 batch.raise(MARGIN, &raised);
+                // What the journal has of them belongs to another state.
+                batch.skip_operations(MARGIN);
                 Ok(())
             })?;
         }
@@ -291,12 +294,20 @@ impl Rebuild<'_, '_, '_> {
                 return Ok(());
             }
         };
-        let wholes = entries.into_iter().map(|(header, content)| Whole {
-            header,
-            content,
-            location: None,
-        });
-        self.put(appender, wholes.collect())
+        let mut mails = Vec::new();
+        for (header, content) in entries {
+            if !is_operation(&header) {
+                mails.push(Whole {
+                    header,
+                    content,
+                    location: None,
+                });
+            } else if self.source.is_exact() {
+                self.put(appender, std::mem::take(&mut mails))?;
+                self.transact(appender, |batch| batch.redo(&header, &content))?;
+            }
+        }
+        self.put(appender, mails)
     }
 
     fn transact(

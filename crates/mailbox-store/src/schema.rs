@@ -47,6 +47,8 @@ pub(crate) mod meta {
     pub(crate) const SEGMENT: &str = "segment";
     /// How much of it counts.
     pub(crate) const SEGMENT_END: &str = "segment_end";
+    /// The last operation of the journal that the index has.
+    pub(crate) const APPLIED: &str = "applied";
     /// Octets of all messages, copies counted each.
     pub(crate) const USED_BYTES: &str = "used_bytes";
     /// Messages in all mailboxes.

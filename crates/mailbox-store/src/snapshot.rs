@@ -26,7 +26,7 @@ const NAME: &str = "snapshot";
 const OLD: &str = "snapshot.old";
 const NEW: &str = "snapshot.new";
 /// `CSN`, then the version.
-const MAGIC: [u8; 4] = *b"CSN1";
+const MAGIC: [u8; 4] = *b"CSN2";
 /// Magic, whether changes followed, padding, length, checksum.
 const FIXED: usize = 20;
 /// Where it says whether changes followed.
@@ -97,6 +97,7 @@ impl IndexCopy {
             counters.next_mailbox,
             counters.next_thread,
             counters.uid_validity,
+            counters.applied,
         ] {
             push(&mut out, number);
         }
@@ -127,6 +128,7 @@ impl IndexCopy {
         copy.counters.next_mailbox = pull(&mut reader)?;
         copy.counters.next_thread = pull(&mut reader)?;
         copy.counters.uid_validity = pull(&mut reader)?;
+        copy.counters.applied = pull(&mut reader)?;
         for _ in 0..pull(&mut reader)? {
             copy.subscriptions
                 .insert(String::from_utf8(reader.bytes()?).ok()?);
@@ -454,6 +456,7 @@ mod tests {
                 next_mailbox: 5,
                 next_thread: 6,
                 uid_validity: 7,
+                applied: 8,
                 ..Counters::default()
             },
             subscriptions: ["INBOX".to_owned(), "x".to_owned()].into(),

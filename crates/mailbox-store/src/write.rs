@@ -10,13 +10,17 @@ pub(crate) use deliver::{Admitted, Mail};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mail_types::{Flags, MailboxId};
 use redb::{Database, Durability, ReadableTable, Table, WriteTransaction};
+use tracing::warn;
 
 use crate::account::{Counters, State};
 use crate::change::Hub;
 use crate::operation::FlagNames;
 use crate::packed::Packed;
+use crate::record::{RecordHeader, push_record};
+use crate::redo;
 use crate::schema::{
     self, DELIVERED_AT, DELIVERIES, EMAILS, EmailRow, MAILBOXES, MESSAGES, META, MailboxRow,
     MessageRow, SUBSCRIPTIONS, SUMMARIES, THREADS, meta,
@@ -131,6 +135,36 @@ impl<'t> Batch<'t> {
         }
     }
 
+    /// What the journal gets of an operation that was applied. The index has it then.
+    pub(crate) fn record(&mut self, operation: &Operation) -> Bytes {
+        self.state.counters.applied += 1;
+        let header = redo::header(self.account, self.state.counters.applied, self.now);
+        let mut record = Vec::new();
+        push_record(&mut record, &header, &[&redo::encode(operation)]);
+        record.into()
+    }
+
+    /// Does what the journal tells of, unless the index has it.
+    pub(crate) fn redo(&mut self, header: &RecordHeader, content: &[u8]) -> Result<(), StoreError> {
+        let number = redo::number(header);
+        if number <= self.state.counters.applied {
+            return Ok(());
+        }
+        let now = std::mem::replace(&mut self.now, header.saved);
+        // What was not refused then is not now.
+        if let Err(refused) = self.apply(&redo::parse(content)?)? {
+            warn!(account = self.account, number, %refused, "an operation is not done again");
+        }
+        self.now = now;
+        self.state.counters.applied = number;
+        Ok(())
+    }
+
+    /// Numbers up to there were given to operations.
+    pub(crate) fn skip_operations(&mut self, by: u32) {
+        self.state.counters.applied += u64::from(by);
+    }
+
     /// Mail that has its place in the state already, and mailboxes whose rows are newer there.
     pub(crate) fn take_in(
         &mut self,
@@ -207,6 +241,7 @@ fn write_meta(
         (meta::NEXT_MAILBOX, counters.next_mailbox),
         (meta::NEXT_THREAD, counters.next_thread),
         (meta::UID_VALIDITY, counters.uid_validity),
+        (meta::APPLIED, counters.applied),
         (meta::USED_BYTES, counters.used_bytes),
         (meta::USED_MESSAGES, counters.used_messages),
         (meta::SEGMENT, segment.into()),

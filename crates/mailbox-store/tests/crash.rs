@@ -18,8 +18,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{NOW, account, all, assert_sound, copy, list, mail, mailbox, name, open, text};
-use mail_types::AccountId;
-use mailbox_store::{Applied, ApplyError, CopyMail, Delivery, Expunge, Operation, StoreError};
+use mail_types::{AccountId, SystemFlag};
+use mailbox_store::{
+    Applied, ApplyError, CopyMail, Delivery, Expunge, FlagChange, FlagMode, FlagNames, Operation,
+    StoreError,
+};
 
 const FOLDER: &str = "CORREO_TEST_CRASH_FOLDER";
 const ROUND: &str = "CORREO_TEST_CRASH_ROUND";
@@ -422,4 +425,100 @@ fn a_full_disk_is_an_error_and_no_damage() {
     });
     account.apply(expunge, NOW).unwrap().unwrap();
     assert_sound(&account);
+}
+
+/// What changes mail is durable by the journal alone: a crash has it done again, once.
+#[test]
+fn changes_that_the_journal_answers_for_are_done_again_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let to = account(&store, 3);
+    let some = |uids: &[u32]| {
+        uids.iter()
+            .filter_map(|uid| mail_types::Uid::new(*uid))
+            .collect::<mail_types::UidSet>()
+    };
+    let copy_mail = |uids: &[u32], target: &str, remove| {
+        Operation::Copy(CopyMail {
+            mailbox: 1.into(),
+            uids: some(uids),
+            target: name(target),
+            remove,
+            quota: 0,
+        })
+    };
+    let flags = |uids: &[u32], keyword: &str| {
+        Operation::Flags(FlagChange {
+            mailbox: 1.into(),
+            uids: some(uids),
+            mode: FlagMode::Add,
+            flags: FlagNames {
+                system: SystemFlag::Seen.into(),
+                keywords: vec![keyword.to_owned()],
+            },
+            unchanged_since: None,
+        })
+    };
+    let expunge = |uids: &[u32]| {
+        Operation::Expunge(Expunge {
+            mailbox: 1.into(),
+            uids: Some(some(uids)),
+            only_deleted: false,
+        })
+    };
+    let all_of = |store: &mailbox_store::MailStore| {
+        let to = account(store, 3);
+        assert_sound(&to);
+        let lists = to.mailboxes().into_iter().map(|mailbox| {
+            let status = to.status(&mailbox_store::Target::Id(mailbox.id)).unwrap();
+            let mut modseqs = Vec::new();
+            to.scan_messages(mailbox.id, &all(), false, |message, _| {
+                modseqs.push(message.modseq);
+                true
+            })
+            .unwrap();
+            let keywords = to.keywords(mailbox.id);
+            (
+                mailbox.name,
+                list(&to, mailbox.id),
+                status,
+                modseqs,
+                keywords,
+            )
+        });
+        lists.collect::<Vec<_>>()
+    };
+    let mut number = 0;
+    for round in 0..3_u32 {
+        for _ in 0..10 {
+            number += 1;
+            to.apply(mail("INBOX", &subject(number), 50, Some(number)), NOW)
+                .unwrap()
+                .unwrap();
+        }
+        let first = round * 10;
+        for change in [
+            flags(&[first + 1, first + 2], &format!("$k{round}")),
+            copy_mail(&[first + 1], "Archive", false),
+            copy_mail(&[first + 2, first + 3], "Sent", true),
+            expunge(&[first + 4]),
+            copy_mail(&[first + 5], "Archive", false),
+        ] {
+            to.apply(change, NOW).unwrap().unwrap();
+        }
+    }
+    let wanted = all_of(&store);
+    let crashed = tempfile::tempdir().unwrap();
+    copy(folder.path(), crashed.path());
+    let journal = tempfile::tempdir().unwrap();
+    copy(&folder.path().join(".journal"), journal.path());
+    drop((to, store));
+    // All in the index and in the journal as well.
+    copy(journal.path(), &folder.path().join(".journal"));
+    for place in [folder.path(), crashed.path()] {
+        let store = open(place);
+        assert_eq!(all_of(&store), wanted);
+        drop(store);
+        assert_eq!(all_of(&open(place)), wanted);
+    }
 }

@@ -8,11 +8,17 @@ use redb::{Durability, WriteTransaction};
 
 use super::index::Reading;
 use super::recent::Part;
+use super::stage::LAZY_MAX;
 use super::{Account, Outcome, State, Writer, load, lock};
-use crate::journal::Waiting;
+use crate::journal::{Mark, Waiting};
+use crate::redo::{is_operation, is_redone};
 use crate::snapshot::is_told_by_record;
 use crate::write::{Batch, Finished};
 use crate::{Applied, ApplyError, Deliver, Operation, StoreError};
+
+/// What an operation counts as beside its record where only the journal has made it durable: doing it
+/// again costs more than a message does.
+const OPERATION: u64 = 64 * 1024;
 
 impl Account {
     /// Does one operation; it is durable when this returns. `now` is Unix time in seconds.
@@ -80,28 +86,65 @@ impl Account {
         operations: &[&Operation],
         now: i64,
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        let is_lazy = self.may_lag() && operations.iter().all(|one| is_redone(one));
         self.or_as_before(writer, |writer| {
             let (state, part) = self.part();
             let db = self.index.get()?;
-            let txn = db.begin_write()?;
+            let mut txn = db.begin_write()?;
+            if is_lazy {
+                txn.set_durability(Durability::None)?;
+            }
             let mut batch = self.begin(&txn, &state, writer, now)?;
             batch.take_in(&part.mails, &part.unsaved)?;
             let mut outcomes = Vec::with_capacity(operations.len());
+            let mut records = Vec::new();
             for operation in operations {
-                outcomes.push(batch.apply(operation)?);
+                let outcome = batch.apply(operation)?;
+                if is_lazy && outcome.is_ok() {
+                    records.push(batch.record(operation));
+                }
+                outcomes.push(outcome);
             }
             let finished = batch.finish()?;
             let untold = operations.iter().filter(|one| !is_told_by_record(one));
             let untold = untold.count() as u64;
             self.may_have_dead.fetch_or(untold > 0, Ordering::Relaxed);
             self.keeper.note(&*self.disk, &self.folder, untold)?;
+            if is_lazy {
+                // The instant at which they count. The index has them behind it, not durably.
+                let lag = self.append_operations(records)?;
+                self.end_transaction(txn)?;
+                self.publish(finished, &part, [], Some(lag));
+                return Ok(outcomes);
+            }
             writer.appender.sync()?;
             self.end_transaction(txn)?;
             let keys = operations.iter().filter_map(|one| deliver(one)?.key);
-            self.publish(finished, &part, keys);
+            self.publish(finished, &part, keys, None);
             self.journal.settle_to(self.id, part.journaled);
             Ok(outcomes)
         })
+    }
+
+    /// Is little enough to be done again after a crash?
+    fn may_lag(&self) -> bool {
+        lock(&self.recent).lazy() < LAZY_MAX
+    }
+
+    /// Into the journal; tells up to where, and what weight they have.
+    fn append_operations(&self, records: Vec<Bytes>) -> Result<(Mark, u64), StoreError> {
+        if records.is_empty() {
+            return Ok((Mark::default(), 0));
+        }
+        let octets = |record: &Bytes| record.len() as u64 + OPERATION;
+        let weight = records.iter().map(octets).sum();
+        let waiting = Waiting {
+            account: self.id,
+            records,
+        };
+        let marks = self.journal.append(vec![waiting]);
+        let marks = marks.map_err(|error| StoreError::shared(&error))?;
+        Ok((marks.first().copied().unwrap_or_default(), weight))
     }
 
     /// Does what writes to the account's files. If it fails they are as before.
@@ -232,13 +275,17 @@ impl Account {
         let mut batch = self.begin(&txn, &self.state(), &mut writer, now)?;
         let mut keys = Vec::new();
         for (header, content) in entries {
+            if is_operation(&header) {
+                batch.redo(&header, &content)?;
+                continue;
+            }
             keys.extend(header.key);
             batch.restore(header, &Bytes::from(content))?;
         }
         let finished = batch.finish()?;
         writer.appender.sync()?;
         txn.commit()?;
-        self.publish(finished, &self.part().1, keys);
+        self.publish(finished, &self.part().1, keys, None);
         self.journal.settle(self.id);
         Ok(())
     }
@@ -263,16 +310,20 @@ impl Account {
         Batch::begin(txn, self.id.get(), state, appender, &self.hub, now)
     }
 
-    /// The index has it, durably, and what waited before it.
+    /// The index has it, durably unless it lags behind the journal, and what waited before it.
     fn publish(
         &self,
         finished: Finished,
         part: &Part,
         keys: impl IntoIterator<Item = crate::DeliveryKey>,
+        lag: Option<(Mark, u64)>,
     ) {
         let mut recent = lock(&self.recent);
         self.journal.give_room(recent.drain(part));
-        recent.settle(part);
+        match lag {
+            Some((mark, octets)) => recent.lag(mark, octets),
+            None => recent.settle(part),
+        }
         keys.into_iter().for_each(|key| recent.note_key(key));
         self.has_pending
             .store(!recent.is_empty(), Ordering::Release);
@@ -306,7 +357,7 @@ impl Account {
         self.end_transaction(txn)?;
         let (state, ..) = load(&*self.index.read()?)?;
         let effects = Vec::new();
-        self.publish(Finished { state, effects }, &part, []);
+        self.publish(Finished { state, effects }, &part, [], None);
         self.journal.settle_to(self.id, part.journaled);
         self.hub.drop_all();
         Ok(outcome)

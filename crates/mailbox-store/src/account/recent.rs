@@ -127,6 +127,12 @@ impl Recent {
         before - self.octets
     }
 
+    /// The index has operations that only the journal has made durable, up to `mark`.
+    pub(super) fn lag(&mut self, mark: Mark, octets: u64) {
+        self.lazy += octets;
+        self.journaled = self.journaled.max(mark);
+    }
+
     /// And the index is durable.
     pub(super) fn settle(&mut self, part: &Part) {
         self.lazy -= part.lazy.min(self.lazy);

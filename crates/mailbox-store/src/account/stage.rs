@@ -14,7 +14,7 @@ use crate::{Applied, ApplyError, Change, Deliver, DeliveryKey, StoreError};
 /// Octets of one message from which on it is synced itself: the journal would write it twice.
 const JOURNAL_MAX: u64 = 256 * 1024;
 /// Octets of an account's mail for which the journal alone answers; then its own files are synced.
-const LAZY_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const LAZY_MAX: u64 = 16 * 1024 * 1024;
 /// Octets of an account's mail that wait in memory for its index; then it gets them.
 const PENDING_MAX: usize = 1024 * 1024;
 
