@@ -53,6 +53,8 @@ pub(crate) trait Side {
     fn stop_queue(&mut self) -> Result<()>;
     /// Starts the queue's part.
     fn start_queue(&mut self) -> Result<()>;
+    /// Starts everything again.
+    fn restart(&mut self) -> Result<()>;
     /// Starts what serves mailboxes again.
     fn restart_store(&mut self) -> Result<()>;
     /// The logs' ends, to go with a failure.

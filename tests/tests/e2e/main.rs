@@ -15,6 +15,7 @@ mod foreign_mta;
 mod imap;
 mod imap_idle;
 mod intact;
+mod large_mail;
 mod load;
 mod pop3;
 mod queue_control;

@@ -44,8 +44,8 @@ const METHOD: &str = "\
   queue is filled while localdeliver is stopped, and the clock runs from localdeliver's start until
   all is in mailboxes, queued's part included.
 - Mixed loads have a mailbox for each session, made anew with 100 messages before the clock starts.
-- Memory of an idle connection is the growth from the first 200 of them to all: what a server loads
-  for the first is not what each costs. It is read when it has not fallen for eight seconds.
+- Memory of an idle connection is the growth from the first 200 of them to all, behind a restart: what
+  a server loads for the first is not what each costs, and nothing is left to it by other loads. It is read when it has not fallen for eight seconds.
 - \"Cold\" is behind a restart of what serves mailboxes and with the page cache dropped.
 - Postfix: LMTP over a Unix socket, 40 deliveries at once over cached connections,
   `in_flow_delay = 0`, no lookups, no chroot, process limits out of the way. Dovecot: mdbox (faster

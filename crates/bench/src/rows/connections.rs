@@ -71,12 +71,14 @@ pub(super) const GROUP: Group = Group {
 };
 
 /// KiB that each of `count` sessions costs beside the first of them; they last as long as what `open`
-/// gives. What a server loads and keeps for the first is not what each costs.
+/// gives. What a server loads and keeps for the first is not what each costs, and what it has kept of
+/// other loads must not serve for the others.
 fn growth<T>(
-    world: &World<'_>,
+    world: &mut World<'_>,
     count: usize,
     open: impl Fn(usize) -> Result<Vec<T>>,
 ) -> Result<f64> {
+    world.side.restart()?;
     let few = (2 * USERS).min(count / 5);
     let first = open(few)?;
     let before = settled(world)?;

@@ -150,6 +150,16 @@ impl Side for Correo {
         self.suite.start(Daemon::Localdeliver)
     }
 
+    fn restart(&mut self) -> Result<()> {
+        for daemon in Daemon::ALL.into_iter().rev() {
+            self.suite.terminate(daemon)?;
+        }
+        for daemon in Daemon::ALL {
+            self.suite.start(daemon)?;
+        }
+        self.suite.wait_ready()
+    }
+
     fn restart_store(&mut self) -> Result<()> {
         for daemon in [Daemon::Localdeliver, Daemon::Imapd, Daemon::Pop3d] {
             self.suite

@@ -118,6 +118,12 @@ impl Side for Peers {
         run(&mut self.postfix.tool("postqueue", &["-f"]))
     }
 
+    fn restart(&mut self) -> Result<()> {
+        self.postfix.down()?;
+        self.dovecot.restart()?;
+        self.postfix.up()
+    }
+
     fn restart_store(&mut self) -> Result<()> {
         self.dovecot.restart()
     }
