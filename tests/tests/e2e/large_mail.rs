@@ -242,7 +242,7 @@ fn large_mail_does_not_take_large_memory() -> Result<()> {
     // Their budgets for mail, and what a daemon has besides.
     let bounds = [
         (Daemon::Smtpd, 384),
-        (Daemon::Queued, 384),
+        (Daemon::Queued, 256),
         (Daemon::Localdeliver, 512),
     ];
     let mut all = String::new();
