@@ -110,7 +110,7 @@ fn answer(session: &mut Session, event: Event, options: u8) {
             session.handle_maildrop(Ok((11, messages.to_vec())));
         }
         Event::Retrieve { uid, .. } => {
-            for message in session.upcoming(4) {
+            for message in session.upcoming().take(4) {
                 assert!(MESSAGES.iter().any(|(uid, _)| *uid == message.uid));
             }
             let (_, content) = MESSAGES
