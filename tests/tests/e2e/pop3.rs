@@ -48,6 +48,53 @@ fn login(suite: &Suite, user: &User) -> Result<Dialogue> {
 }
 
 #[test]
+fn scram_and_other_logins_by_mpop() -> Result<()> {
+    if !have(&["mpop"]) {
+        return Ok(());
+    }
+    let suite = shared()?;
+    let user = filled(&suite, 2)?;
+    for (port, starttls) in [(suite.ports().pop3, "on"), (suite.ports().pop3s, "off")] {
+        for method in ["scram-sha-256", "plain", "login", "user"] {
+            let folder = tempfile::tempdir()?;
+            for name in ["new", "cur", "tmp"] {
+                std::fs::create_dir(folder.path().join(name))?;
+            }
+            Tool::new("mpop")
+                .args(["--file=/dev/null", "--host=localhost", "--tls=on"])
+                .args(["--keep=on", "--quiet"])
+                .arg(format!("--port={port}"))
+                .arg(format!("--tls-starttls={starttls}"))
+                .arg(format!(
+                    "--tls-trust-file={}",
+                    suite.certificate().display()
+                ))
+                .arg(format!("--auth={method}"))
+                .arg(format!("--user={}", user.address))
+                .arg(format!("--passwordeval=echo {}", user.password))
+                .arg(format!("--delivery=maildir,{}", folder.path().display()))
+                .arg(format!(
+                    "--uidls-file={}",
+                    folder.path().join("uidls").display()
+                ))
+                .run()?;
+            let mut mails = Vec::new();
+            for entry in std::fs::read_dir(folder.path().join("new"))? {
+                mails.push(std::fs::read_to_string(entry?.path())?);
+            }
+            mails.sort_by_key(|mail| mail.contains("number 1."));
+            let found = mails.iter().enumerate();
+            let right = found.filter(|(at, mail)| mail.contains(&format!("number {at}.")));
+            ensure!(
+                right.count() == 2 && mails.len() == 2,
+                "{method}: {mails:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn messages_go_only_at_quit() -> Result<()> {
     let suite = shared()?;
     let user = filled(&suite, 3)?;
