@@ -27,7 +27,9 @@ pub struct Localdeliver {
     /// Accounts whose files are kept open, each with some file handles and its `index_cache`. Of 16
     /// times as many some KiB each stay in memory: mail comes in without their files.
     pub open_accounts: usize,
-    /// Memory for the index of each open account.
+    /// Memory for the index of each open account, if it is as large: 15,000 messages have some 16 MiB.
+    /// Lists of a mailbox whose index does not fit read it from the disk's cache each time, at twice
+    /// the cost.
     pub index_cache: Size,
     /// Size at which a segment file is full and the next one begins.
     pub segment_size: Size,
@@ -57,8 +59,8 @@ impl Default for Localdeliver {
             max_memory: Size::from_mib(256),
             max_message_size: Size::from_mib(100),
             bounce_over_quota: true,
-            open_accounts: 256,
-            index_cache: Size::from_mib(4),
+            open_accounts: 128,
+            index_cache: Size::from_mib(16),
             segment_size: Size::from_mib(64),
             journal_size: Size::from_mib(64),
             pending_memory: Size::from_mib(64),

@@ -72,13 +72,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            index_cache: 4 * 1024 * 1024,
+            index_cache: 16 * 1024 * 1024,
             segment_size: 64 * 1024 * 1024,
             journal_size: 64 * 1024 * 1024,
             pending: 64 * 1024 * 1024,
             reclaim_percent: 50,
             reclaim_rate: 16 * 1024 * 1024,
-            open_accounts: NonZeroUsize::MIN.saturating_add(255),
+            open_accounts: NonZeroUsize::MIN.saturating_add(127),
             disk: Arc::new(FileSystem),
         }
     }
