@@ -177,6 +177,7 @@ fn restart(world: &World, daemons: &Daemons, rng: &mut StdRng) -> Result<String>
             .all(|(one, before)| daemons.starts(*one) > *before)
     };
     while !is_done() {
+        testkit::check_interrupt()?;
         if Instant::now() > end {
             world
                 .findings
