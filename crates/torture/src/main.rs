@@ -46,9 +46,9 @@ const INSIDE: &str = "CORREO_TORTURE_INSIDE";
 const MEMORY: [(Daemon, u64); 7] = [
     (Daemon::Directoryd, 256),
     (Daemon::Imapd, 256),
-    (Daemon::Localdeliver, 768),
+    (Daemon::Localdeliver, 512),
     (Daemon::Pop3d, 128),
-    (Daemon::Queued, 768),
+    (Daemon::Queued, 384),
     (Daemon::Remotedeliver, 128),
     (Daemon::Smtpd, 384),
 ];
