@@ -67,56 +67,37 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Notes a change that is in the log.
+    /// Takes a change that is in the log.
     pub(super) fn apply(&mut self, db: &Db, change: Change) -> Result<(), StoreError> {
-        match change {
-            Change::Insert {
-                id,
-                head,
-                pages,
-                places,
-            } => {
-                let known = self.uploads.remove(&id).map_or(0, |known| known.len());
+        match &change {
+            Change::Insert { id, places, .. } => {
+                let known = self.uploads.remove(id).map_or(0, |known| known.len());
                 self.usage.add(places.get(known..).unwrap_or_default());
-                let live = Live {
-                    head: Some(head),
-                    pages: pages.into_iter().collect(),
-                    places: Some(places),
-                    is_new: true,
-                };
-                self.pending.put(id, Entry::Live(live));
             }
-            Change::Update { id, head, pages } => {
-                let live = Live {
-                    head: Some(head),
-                    pages: pages.into_iter().collect(),
-                    ..Live::default()
-                };
-                self.pending.cover(id, live);
-            }
-            Change::Remove { id, pages } => {
-                let places = unless_damaged(self.places(db, id))?;
+            Change::Remove { id, .. } => {
+                let places = unless_damaged(self.places(db, *id))?;
                 self.usage.sub(&places.unwrap_or_default());
-                match self.pending.entries.get(&id) {
-                    Some(Entry::Live(live)) if live.is_new => self.pending.forget(id),
-                    _ => self.pending.put(id, Entry::Gone { pages }),
-                }
             }
             Change::Move { id, places } => {
-                if let Some(before) = unless_damaged(self.places(db, id))? {
-                    self.usage.sub(&before);
-                    self.usage.add(&places);
-                    self.moved(id, places);
-                }
+                let Some(before) = unless_damaged(self.places(db, *id))? else {
+                    return Ok(());
+                };
+                self.usage.sub(&before);
+                self.usage.add(places);
             }
-            Change::Mark(mark) => self.mark = self.mark.max(mark),
+            Change::Update { .. } | Change::Mark(_) => {}
         }
+        self.note(change, true);
         Ok(())
     }
 
-    /// Notes a change of the log at the opening. What it uses is counted later, and sled may have
-    /// it already.
+    /// Takes a change of the log at the opening. What it uses is counted later, and sled may have it
+    /// already.
     pub(super) fn replay(&mut self, change: Change) {
+        self.note(change, false);
+    }
+
+    fn note(&mut self, change: Change, is_new: bool) {
         match change {
             Change::Insert {
                 id,
@@ -128,7 +109,7 @@ impl State {
                     head: Some(head),
                     pages: pages.into_iter().collect(),
                     places: Some(places),
-                    is_new: false,
+                    is_new,
                 };
                 self.pending.put(id, Entry::Live(live));
             }
@@ -140,18 +121,19 @@ impl State {
                 };
                 self.pending.cover(id, live);
             }
-            Change::Remove { id, pages } => self.pending.put(id, Entry::Gone { pages }),
-            Change::Move { id, places } => self.moved(id, places),
+            Change::Remove { id, pages } => match self.pending.entries.get(&id) {
+                Some(Entry::Live(live)) if live.is_new => self.pending.forget(id),
+                _ => self.pending.put(id, Entry::Gone { pages }),
+            },
+            Change::Move { id, places } => {
+                let live = Live {
+                    places: Some(places),
+                    ..Live::default()
+                };
+                self.pending.cover(id, live);
+            }
             Change::Mark(mark) => self.mark = self.mark.max(mark),
         }
-    }
-
-    fn moved(&mut self, id: QueueId, places: Vec<Place>) {
-        let live = Live {
-            places: Some(places),
-            ..Live::default()
-        };
-        self.pending.cover(id, live);
     }
 
     /// What memory knows of a message.
