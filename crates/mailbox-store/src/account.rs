@@ -246,9 +246,13 @@ impl Account {
     pub(crate) fn close(&self, longest: Duration) {
         {
             let _turn = lock(&self.turn);
-            let _writer = lock(&self.writer);
+            let mut writer = lock(&self.writer);
             self.failed.store(true, Ordering::Release);
             self.hub.drop_all();
+            // The index counts as written once it is closed: what it points at must be, too.
+            if let Err(error) = writer.appender.sync() {
+                tracing::error!(account = %self.id, %error, "a segment cannot be made durable");
+            }
         }
         self.index.shut(longest);
     }
@@ -257,10 +261,15 @@ impl Account {
     /// what stays is its small facts. False if somebody has it open.
     pub(crate) fn rest(&self) -> Result<bool, StoreError> {
         self.checkpoint()?;
+        // Nobody may write between the sync and the closing, which makes all durable that the index
+        // has: what it points at must be so before.
+        let mut writer = lock(&self.writer);
+        writer.appender.sync()?;
         if !self.index.close() {
             return Ok(false);
         }
-        lock(&self.writer).appender.rest();
+        writer.appender.rest();
+        drop(writer);
         self.segments.rest();
         Ok(true)
     }
@@ -272,12 +281,16 @@ impl Account {
 
     /// Tells all watchers that their mailbox is gone, and fails from now on.
     pub(crate) fn end(&self) {
-        let _turn = lock(&self.turn);
-        let _writer = lock(&self.writer);
-        self.failed.store(true, Ordering::Release);
-        for id in self.state().mailboxes.keys() {
-            self.hub.tell_gone(MailboxId::from(*id));
+        {
+            let _turn = lock(&self.turn);
+            let _writer = lock(&self.writer);
+            self.failed.store(true, Ordering::Release);
+            for id in self.state().mailboxes.keys() {
+                self.hub.tell_gone(MailboxId::from(*id));
+            }
         }
+        // Whoever still has this account must not open the index of one that is made anew.
+        self.index.shut(Duration::ZERO);
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! `writer` before `open`; neither is held while an account's lock is waited for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,6 +80,8 @@ struct Open {
     places: HashMap<AccountId, Vec<Place>>,
     /// Open places in each file.
     files: BTreeMap<u32, usize>,
+    /// Files with a tombstone, which has to stay as long as any older file does.
+    tombstones: BTreeSet<u32>,
 }
 
 impl Journal {
@@ -272,7 +274,9 @@ impl Journal {
         let mut record = Vec::new();
         push_record(&mut record, &tombstone(account), &[]);
         let records = vec![record.into()];
-        self.append(vec![Waiting { account, records }])?;
+        let marks = self.append(vec![Waiting { account, records }])?;
+        let files = marks.iter().map(|Mark(number, _)| *number);
+        lock(&self.open).tombstones.extend(files);
         self.settle(account);
         Ok(())
     }
@@ -288,15 +292,21 @@ impl Journal {
         self.remove_files(u32::MAX);
     }
 
-    /// Removes the files before `number` that have no open entry. One that stays is read in vain at
+    /// Removes the files before `number` that have no open entry, oldest first. One that stays is read in vain at
     /// the next start, since its entries are known.
     fn remove_files(&self, number: u32) {
         let numbers = numbers(&self.folder).unwrap_or_else(|error| {
             warn!(%error, "the journal's folder cannot be read");
             Vec::new()
         });
+        let mut older_stays = false;
         for old in numbers {
-            if old >= number || lock(&self.open).files.contains_key(&old) {
+            let must_stay = || {
+                let open = lock(&self.open);
+                open.files.contains_key(&old) || older_stays && open.tombstones.contains(&old)
+            };
+            if old >= number || must_stay() {
+                older_stays = true;
                 continue;
             }
             let path = path(&self.folder, old);
@@ -404,6 +414,7 @@ pub(crate) fn count(folder: &Path, number: u32) -> Result<usize, StoreError> {
 fn note(open: &mut Open, found: &Found, place: Place) {
     let account = account_of(found.header.email_id);
     if found.header.uid == 0 && !is_operation(&found.header) {
+        open.tombstones.insert(place.number);
         open.forget(account, place.mark());
     } else {
         open.add(account, place);

@@ -297,7 +297,8 @@ impl Appender {
             file: Some(file),
             end,
             max,
-            dirty: false,
+            // Who wrote what is there may not have lived to sync it.
+            dirty: end > 0,
         })
     }
 

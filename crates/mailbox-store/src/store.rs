@@ -444,7 +444,7 @@ impl Shared {
         let mut by_use: Vec<(u64, Arc<Account>)> = self
             .in_memory()
             .into_iter()
-            .filter_map(|account| Some((account.index.last_use()?, account)))
+            .filter_map(|account| Some((account.index.last_use_if_free()?, account)))
             .collect();
         by_use.sort_unstable_by_key(|(used, _)| *used);
         let mut closed = 0;
@@ -471,7 +471,9 @@ impl Shared {
             rest(&account);
             let mut open = self.lock();
             // Nobody else has it, so that nobody can change it any more.
-            if Arc::strong_count(&account) == 2 && account.may_be_forgotten() {
+            let known = open.accounts.peek(&account.id());
+            let is_known = known.is_some_and(|one| Arc::ptr_eq(one, &account));
+            if is_known && Arc::strong_count(&account) == 2 && account.may_be_forgotten() {
                 open.accounts.pop(&account.id());
             }
             drop(open);

@@ -590,61 +590,82 @@ async fn large_messages_that_do_not_end_hold_up_nobody() {
 }
 
 /// A disk that fails when it is told to.
-struct Failing(MemStore, AtomicBool);
+struct Failing {
+    inner: MemStore,
+    appends: AtomicBool,
+    syncs: AtomicBool,
+}
+
+impl Failing {
+    fn new() -> Self {
+        Self {
+            inner: MemStore::new(),
+            appends: AtomicBool::new(false),
+            syncs: AtomicBool::new(false),
+        }
+    }
+
+    fn fail(when: &AtomicBool) -> Result<(), StoreError> {
+        if when.load(SeqCst) {
+            Err(StoreError::Failed("the disk is on fire".into()))
+        } else {
+            Ok(())
+        }
+    }
+}
 
 impl QueueStore for Failing {
     fn new_id(&self) -> Result<QueueId, StoreError> {
-        self.0.new_id()
+        self.inner.new_id()
     }
     fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError> {
-        self.0.put_chunk(id, chunk, data)
+        self.inner.put_chunk(id, chunk, data)
     }
     fn discard(&self, id: QueueId) -> Result<(), StoreError> {
-        self.0.discard(id)
+        self.inner.discard(id)
     }
     fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
-        if self.1.load(SeqCst) {
-            return Err(StoreError::Failed("the disk is on fire".into()));
-        }
-        self.0.append(ops)
+        Self::fail(&self.appends)?;
+        self.inner.append(ops)
     }
     fn sync(&self) -> Result<(), StoreError> {
-        self.0.sync()
+        Self::fail(&self.syncs)?;
+        self.inner.sync()
     }
     fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
-        self.0.load(id)
+        self.inner.load(id)
     }
     fn read_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
-        self.0.read_chunk(id, chunk)
+        self.inner.read_chunk(id, chunk)
     }
     fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError> {
-        self.0.recover(each)
+        self.inner.recover(each)
     }
 
     fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
-        self.0.scan(after, limit)
+        self.inner.scan(after, limit)
     }
     fn check_room(&self, octets: u64) -> Result<(), StoreError> {
-        self.0.check_room(octets)
+        self.inner.check_room(octets)
     }
     fn disk_size(&self) -> Result<u64, StoreError> {
-        self.0.disk_size()
+        self.inner.disk_size()
     }
     fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
-        self.0.fsck(repair)
+        self.inner.fsck(repair)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_ends_the_queue_and_accepts_nothing() {
-    let store = Arc::new(Failing(MemStore::new(), AtomicBool::new(false)));
+    let store = Arc::new(Failing::new());
     let rig = Rig::start(settings(), store.clone()).await;
     rig.directory.account("lois@aula.test", 7);
     let mut submitter = rig.submitter().await;
     submitter
         .accepted(envelope("ana@aula.test", &["lois@aula.test"]), MESSAGE)
         .await;
-    store.1.store(true, SeqCst);
+    store.appends.store(true, SeqCst);
     let answer = submitter
         .submit(envelope("ana@aula.test", &["lois@aula.test"]), MESSAGE)
         .await;
@@ -654,6 +675,33 @@ async fn a_disk_that_fails_ends_the_queue_and_accepts_nothing() {
         .unwrap();
     assert!(rig.queue.failure().is_some());
     assert_eq!(store.fsck(false).unwrap().messages, 1);
+}
+
+/// Behind a failed sync the record may be on disk. Then its content must be there as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_refused_by_a_failed_sync_is_whole_or_not_there() {
+    let store = Arc::new(Failing::new());
+    let rig = Rig::start(settings(), store.clone()).await;
+    rig.directory.account("lois@aula.test", 7);
+    let mut submitter = rig.submitter().await;
+    store.syncs.store(true, SeqCst);
+    let content = vec![b'x'; 150_000];
+    let answer = submitter
+        .submit(envelope("ana@aula.test", &["lois@aula.test"]), &content)
+        .await;
+    assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    tokio::time::timeout(Duration::from_secs(5), rig.queue.drained())
+        .await
+        .unwrap();
+    let report = store.fsck(false).unwrap();
+    assert_eq!((report.messages, report.octets), (1, 150_000));
+    let Some(Scanned::Message(message)) = store.scan(None, 1).unwrap().pop() else {
+        panic!("the record is gone")
+    };
+    for chunk in 0..3 {
+        let data = store.read_chunk(message.id, chunk).unwrap();
+        assert!(data.is_some_and(|data| !data.is_empty()), "{chunk}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

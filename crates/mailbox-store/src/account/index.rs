@@ -16,6 +16,8 @@ use crate::index_file::open_index;
 /// How long who wants to open one more index waits for others to be closed: where none can be
 /// closed, as on a full disk, there are too many for a while.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often who waits asks again that some be closed.
+const ASK: Duration = Duration::from_millis(50);
 /// How often is looked whether the last reader has gone.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -80,8 +82,11 @@ impl Pool {
             if left.is_zero() {
                 break;
             }
-            let waited = self.has_room.wait_timeout(crowded, left);
-            crowded = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.has_room.wait_timeout(crowded, left.min(ASK));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            // One that was in use may be free by now.
+            self.tell();
+            crowded = lock(&self.crowded);
         }
         let before = self.open.fetch_add(1, Ordering::AcqRel);
         drop(crowded);
@@ -183,6 +188,12 @@ impl Index {
     pub(crate) fn last_use(&self) -> Option<u64> {
         let is_open = lock(&self.slot).db.is_some();
         is_open.then(|| self.used.load(Ordering::Relaxed))
+    }
+
+    /// The same; `None` too while somebody opens or closes it, who may wait for room himself.
+    pub(crate) fn last_use_if_free(&self) -> Option<u64> {
+        let slot = self.slot.try_lock().ok()?;
+        slot.db.as_ref().map(|_| self.used.load(Ordering::Relaxed))
     }
 
     /// Closes it, unless somebody has it; who wants it meanwhile waits. True if it is closed.

@@ -165,7 +165,8 @@ impl Account {
     /// one up; see [`Self::where_now`].
     fn remove_segment(&self, segment: u32) -> Result<u64, StoreError> {
         self.checkpoint_now()?;
-        if !self.living(segment)?.is_empty() {
+        // After a failure nothing is known to be durable.
+        if self.has_failed() || !self.living(segment)?.is_empty() {
             return Ok(0);
         }
         let path = self.segments.path(segment);
