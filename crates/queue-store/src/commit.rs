@@ -16,6 +16,9 @@ const MAX_OCTETS: usize = 4 * 1024 * 1024;
 const MAX_OPS: usize = 2048;
 /// How long changes that nobody waits for may wait for others to share their flush.
 const LINGER: Duration = Duration::from_millis(2);
+/// How long, and how often, changes wait for room on a full disk.
+const FULL_WAIT: Duration = Duration::from_millis(200);
+const FULL_RETRIES: u32 = 50;
 /// Flushes under way at once: what comes in while a disk writes need not wait until it is done.
 const FLUSHES: usize = 2;
 
@@ -183,10 +186,13 @@ impl Committer {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.requests = None;
-        // The committer last: it lets the others end.
-        while let Some(thread) = self.threads.pop() {
-            // The last clone may be inside a `Done` on the thread itself.
-            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+        let this = thread::current().id();
+        if self.threads.iter().any(|one| one.thread().id() == this) {
+            // The last clone was inside a `Done`: the others wait for that one, and end by themselves.
+            return;
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
                 error!("the committer panicked");
             }
         }
@@ -288,21 +294,33 @@ impl State {
     }
 
     fn append(&self, store: &dyn QueueStore, batch: Batch) {
-        if batch.ops.is_empty() {
+        if batch.waiting.is_empty() {
             return;
         }
-        match store.append(&batch.ops) {
+        let mut batch = batch;
+        let mut result = store.append(&batch.ops);
+        for _ in 0..FULL_RETRIES {
+            if !matches!(result, Err(StoreError::Full { .. })) || batch.waiting.is_empty() {
+                break;
+            }
+            // New mail hears it at once. Changes make room in the end: they wait for some.
+            batch.refuse_new_mail(&result);
+            thread::sleep(FULL_WAIT);
+            result = store.append(&batch.ops);
+        }
+        match result {
             Ok(()) => {
                 self.ops.fetch_add(batch.ops.len() as u64, Relaxed);
-                self.flight().waiting.push_back(batch.waiting);
+                let dones = batch.waiting.into_iter().map(|waiting| waiting.done);
+                self.flight().waiting.push_back(dones.collect());
                 self.appended.notify_one();
             }
             Err(failure) => {
                 if failure.is_fatal() {
                     self.fail(&failure);
                 }
-                for done in batch.waiting {
-                    done(Err(failure.clone()));
+                for waiting in batch.waiting {
+                    (waiting.done)(Err(failure.clone()));
                 }
             }
         }
@@ -355,10 +373,31 @@ struct Batch {
     octets: usize,
     /// Somebody waits for it.
     urgent: bool,
-    waiting: Vec<Done>,
+    waiting: Vec<Waiting>,
+}
+
+/// Who waits for how many of a batch's changes.
+struct Waiting {
+    ops: usize,
+    is_new: bool,
+    done: Done,
 }
 
 impl Batch {
+    fn refuse_new_mail(&mut self, result: &Result<(), StoreError>) {
+        let mut ops = std::mem::take(&mut self.ops).into_iter();
+        for waiting in std::mem::take(&mut self.waiting) {
+            let its = ops.by_ref().take(waiting.ops);
+            if waiting.is_new {
+                its.for_each(drop);
+                (waiting.done)(result.clone());
+            } else {
+                self.ops.extend(its);
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
     fn add(&mut self, store: &dyn QueueStore, request: Request) {
         let octets: usize = request.ops.iter().map(Op::weight).sum();
         if request.kind == Kind::NewMail
@@ -368,8 +407,12 @@ impl Batch {
         }
         self.urgent |= request.kind != Kind::Later;
         self.octets += octets;
+        self.waiting.push(Waiting {
+            ops: request.ops.len(),
+            is_new: request.kind == Kind::NewMail,
+            done: request.done,
+        });
         self.ops.extend(request.ops);
-        self.waiting.push(request.done);
     }
 
     fn is_full(&self) -> bool {

@@ -286,3 +286,47 @@ fn a_torn_tail_is_forgotten_and_damage_before_it_is_told() {
         assert!(problems.iter().all(|p| matches!(p, Problem::Log { .. })));
     }
 }
+
+#[test]
+fn behind_a_gap_that_nobody_was_told_of_nothing_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (first, insert) = insert_of(&store, 1000);
+    store.apply(&[insert]).unwrap();
+    // None of these was synced by the store.
+    let mut untold = Vec::new();
+    for _ in 0..3 {
+        let (message, insert) = insert_of(&store, 1000);
+        store.append(&[insert]).unwrap();
+        untold.push(message);
+    }
+    let copy = killed(folder.path());
+    let segment = segments(copy.path()).pop().unwrap();
+    let mut octets = std::fs::read(&segment).unwrap();
+    let needle = content(untold[1].id, 1000);
+    let at = octets.windows(1000).position(|window| window == needle);
+    octets[at.unwrap() + 10] ^= 1;
+    std::fs::write(&segment, octets).unwrap();
+    let mut kept = vec![first.id, untold[0].id];
+    for _ in 0..3 {
+        let store = open(copy.path());
+        let found = store.scan(None, 100).unwrap();
+        let ids: Vec<_> = found.iter().map(queue_store::Scanned::id).collect();
+        assert_eq!(ids, kept);
+        // What comes then counts, whatever was behind the gap.
+        let (new, insert) = insert_of(&store, 1000);
+        store.apply(&[insert]).unwrap();
+        kept.push(new.id);
+        std::mem::forget(store);
+        let again = killed(copy.path());
+        let store = open(again.path());
+        assert_eq!(store.scan(None, 100).unwrap().len(), kept.len());
+        drop(store);
+        std::fs::remove_dir_all(copy.path().join("queue")).unwrap();
+        let status = std::process::Command::new("cp")
+            .arg("-a")
+            .args([again.path().join("queue"), copy.path().join("queue")])
+            .status();
+        assert!(status.unwrap().success());
+    }
+}

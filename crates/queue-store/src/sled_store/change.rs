@@ -52,11 +52,26 @@ pub(super) struct Builder {
 
 /// The octets that tell where the changes begin.
 const START: usize = 4;
+/// Those behind them tell which batches are on disk.
+const DURABLE: usize = 8;
+
+/// Puts into a batch that all with lower numbers are on disk.
+pub(super) fn put_durable(octets: &mut [u8], batch: u64) {
+    if let Some(place) = octets.get_mut(START..START + DURABLE) {
+        place.copy_from_slice(&batch.to_le_bytes());
+    }
+}
+
+/// The same read.
+pub(super) fn read_durable(octets: &[u8]) -> Option<u64> {
+    let place = octets.get(START..START + DURABLE)?.try_into().ok()?;
+    Some(u64::from_le_bytes(place))
+}
 
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            octets: vec![0; START],
+            octets: vec![0; START + DURABLE],
             changes: Vec::new(),
         }
     }
@@ -102,7 +117,8 @@ impl Builder {
         self.changes.push(change);
     }
 
-    fn content(&mut self, piece: &Bytes) -> Place {
+    /// Adds content; its place is in the batch.
+    pub(super) fn content(&mut self, piece: &Bytes) -> Place {
         let at = self.octets.len();
         self.octets.extend_from_slice(piece);
         let short = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -325,7 +341,7 @@ mod tests {
     fn batches_round_trip_and_no_cut_one_is_read_as_whole() {
         let mut builder = Builder::new();
         let place = builder.content(&Bytes::from_static(b"content"));
-        assert_eq!((place.at, place.len), (4, 7));
+        assert_eq!((place.at, place.len), (12, 7));
         for change in changes() {
             builder.change(change);
         }

@@ -5,12 +5,13 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use nix::fcntl::posix_fallocate;
 
+use super::change::put_durable;
 use super::frame::{HEADER, Header, Kind, next_frame};
 use crate::store::StoreError;
 
@@ -46,11 +47,20 @@ pub(super) struct Position {
     pub(super) at: u64,
 }
 
+/// Syncs that may be under way at once. Each has files of its own: the kernel tells a failed write
+/// once to each open file, and not to all who share one.
+const LANES: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct Log {
     folder: PathBuf,
     tail: Mutex<Tail>,
     failed: AtomicBool,
+    /// Those that nobody syncs on.
+    lanes: Mutex<Vec<usize>>,
+    has_lane: Condvar,
+    /// All batches with lower numbers are on disk.
+    durable: AtomicU64,
 }
 
 /// Where it is appended to.
@@ -61,9 +71,11 @@ pub(super) struct Tail {
     /// The segment that follows, made ahead.
     next: Option<Segment>,
     /// Full ones that may have octets which are not on disk.
-    unsynced: Vec<Arc<File>>,
+    unsynced: Vec<Segment>,
     /// Number of the next batch.
     batch: u64,
+    /// The highest number of a segment that was made, or is being made.
+    highest: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -71,13 +83,18 @@ struct Segment {
     number: u64,
     tag: u64,
     size: u64,
-    file: Arc<File>,
+    /// One for each lane.
+    files: Arc<[File; LANES]>,
 }
 
 impl Log {
-    /// A log that goes on with a new segment of this number.
+    /// A log that goes on with a new segment of this number. Without room to take for it, it is
+    /// made nevertheless: what is in the queue must get away.
     pub(super) fn start(folder: &Path, number: u64, batch: u64) -> Result<Self, StoreError> {
-        let current = create(folder, number, SEGMENT)?;
+        let current = match create(folder, number, SEGMENT, true) {
+            Err(StoreError::Full { .. }) => create(folder, number, SEGMENT, false)?,
+            made => made?,
+        };
         Ok(Self {
             folder: folder.to_owned(),
             tail: Mutex::new(Tail {
@@ -86,8 +103,12 @@ impl Log {
                 next: None,
                 unsynced: Vec::new(),
                 batch,
+                highest: number,
             }),
             failed: AtomicBool::new(false),
+            lanes: Mutex::new((0..LANES).collect()),
+            has_lane: Condvar::new(),
+            durable: AtomicU64::new(batch),
         })
     }
 
@@ -97,7 +118,7 @@ impl Log {
             return Err(failed_before());
         }
         // It changes behind a whole frame alone.
-        Ok(self.tail.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(lock(&self.tail))
     }
 
     /// Appends a frame. Answers where its octets are. An error leaves everything as it was.
@@ -121,7 +142,7 @@ impl Log {
             sum,
         };
         let at = tail.end + HEADER as u64;
-        let file = &tail.current.file;
+        let [file, ..] = &*tail.current.files;
         file.write_all_at(&header.to_bytes(), tail.end)
             .and_then(|()| file.write_all_at(octets, at))
             .map_err(write_error)?;
@@ -132,28 +153,30 @@ impl Log {
         })
     }
 
-    /// Appends a batch.
+    /// Appends a batch, and in it which others are on disk.
     pub(super) fn append_batch(
         &self,
         tail: &mut Tail,
-        octets: &[u8],
+        mut octets: Vec<u8>,
     ) -> Result<Position, StoreError> {
-        let sum = crc32c::crc32c(octets);
-        let at = self.append(tail, Kind::Batch, tail.batch, octets, sum)?;
+        put_durable(&mut octets, self.durable.load(SeqCst));
+        let sum = crc32c::crc32c(&octets);
+        let at = self.append(tail, Kind::Batch, tail.batch, &octets, sum)?;
         tail.batch += 1;
         Ok(at)
     }
 
     fn rotate(&self, tail: &mut Tail, size: u64) -> Result<(), StoreError> {
-        let next = tail.next.take();
-        let next = match next {
+        let next = match tail.next.take() {
             Some(next) if next.size >= size => next,
-            // Empty; a later start removes it.
-            Some(small) => create(&self.folder, small.number + 1, size)?,
-            None => create(&self.folder, tail.current.number + 1, size.max(SEGMENT))?,
+            // One that is too small stays empty; a later start removes it.
+            _ => {
+                let number = tail.reserve();
+                create(&self.folder, number, size.max(SEGMENT), true)?
+            }
         };
         let full = std::mem::replace(&mut tail.current, next);
-        tail.unsynced.push(full.file);
+        tail.unsynced.push(full);
         tail.end = next_frame(0, 0);
         Ok(())
     }
@@ -161,15 +184,15 @@ impl Log {
     /// Makes the segment that follows, if there is none, so that nobody has to wait for it.
     pub(super) fn prepare(&self) -> Result<(), StoreError> {
         let number = {
-            let tail = self.tail()?;
+            let mut tail = self.tail()?;
             if tail.next.is_some() || tail.end < tail.current.size / 2 {
                 return Ok(());
             }
-            tail.current.number + 1
+            tail.reserve()
         };
-        let made = create(&self.folder, number, SEGMENT)?;
+        let made = create(&self.folder, number, SEGMENT, true)?;
         let mut tail = self.tail()?;
-        if tail.next.is_none() && tail.current.number + 1 == number {
+        if tail.next.is_none() && tail.current.number < number {
             tail.next = Some(made);
         }
         Ok(())
@@ -178,11 +201,35 @@ impl Log {
     /// Makes durable what was appended before. After an error nobody knows what is on the disk:
     /// nothing is appended any more.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        let (full, current) = {
+        let lane = self.take_lane();
+        let synced = self.sync_on(lane);
+        lock(&self.lanes).push(lane);
+        self.has_lane.notify_one();
+        synced
+    }
+
+    fn take_lane(&self) -> usize {
+        let mut lanes = lock(&self.lanes);
+        loop {
+            if let Some(lane) = lanes.pop() {
+                return lane;
+            }
+            lanes = self
+                .has_lane
+                .wait(lanes)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn sync_on(&self, lane: usize) -> Result<(), StoreError> {
+        let (full, current, batch) = {
             let tail = self.tail()?;
-            (tail.unsynced.clone(), tail.current.file.clone())
+            (tail.unsynced.clone(), tail.current.clone(), tail.batch)
         };
-        for file in full.iter().chain([&current]) {
+        for segment in full.iter().chain([&current]) {
+            let Some(file) = segment.files.get(lane) else {
+                continue;
+            };
             if let Err(error) = file.sync_data() {
                 self.failed.store(true, SeqCst);
                 return Err(StoreError::failed(error));
@@ -190,41 +237,24 @@ impl Log {
         }
         if !full.is_empty() {
             let mut tail = self.tail()?;
-            let is_synced = |file: &Arc<File>| full.iter().any(|synced| Arc::ptr_eq(synced, file));
-            tail.unsynced.retain(|file| !is_synced(file));
+            let is_synced = |segment: &Segment| full.iter().any(|s| s.number == segment.number);
+            tail.unsynced.retain(|segment| !is_synced(segment));
         }
         if self.failed.load(SeqCst) {
-            // Another sync failed meanwhile: this one may have found its pages clean.
             return Err(failed_before());
         }
+        self.durable.fetch_max(batch, SeqCst);
         Ok(())
     }
 
     /// Reads content; `None` if it is not what was written, or not there.
     pub(super) fn read(&self, place: Place) -> Result<Option<Bytes>, StoreError> {
-        let mut octets = vec![0; place.len as usize];
-        let read = File::open(path(&self.folder, place.segment))
-            .and_then(|file| file.read_exact_at(&mut octets, place.at.into()));
-        match read {
-            Ok(()) => Ok((crc32c::crc32c(&octets) == place.sum).then(|| octets.into())),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(StoreError::failed(error)),
-        }
+        read(&self.folder, place)
     }
 
     /// Removes a segment.
     pub(super) fn remove(&self, segment: u64) -> Result<(), StoreError> {
-        match fs::remove_file(path(&self.folder, segment)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::failed(error)),
-            _ => Ok(()),
-        }
+        remove(&self.folder, segment)
     }
 
     pub(super) fn size(&self, segment: u64) -> Result<u64, StoreError> {
@@ -244,6 +274,64 @@ impl Tail {
             at: self.end,
         }
     }
+
+    /// The number of the next batch.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch
+    }
+
+    /// A number for a segment that nobody else makes.
+    fn reserve(&mut self) -> u64 {
+        self.highest += 1;
+        self.highest
+    }
+}
+
+/// See [`Log::read`].
+pub(super) fn read(folder: &Path, place: Place) -> Result<Option<Bytes>, StoreError> {
+    let mut octets = vec![0; place.len as usize];
+    let read = File::open(path(folder, place.segment))
+        .and_then(|file| file.read_exact_at(&mut octets, place.at.into()));
+    match read {
+        Ok(()) => Ok((crc32c::crc32c(&octets) == place.sum).then(|| octets.into())),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(StoreError::failed(error)),
+    }
+}
+
+/// See [`Log::remove`].
+pub(super) fn remove(folder: &Path, segment: u64) -> Result<(), StoreError> {
+    match fs::remove_file(path(folder, segment)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes of a batch that does not count a frame that says nothing.
+pub(super) fn silence(
+    folder: &Path,
+    segment: u64,
+    at: u64,
+    header: Header,
+) -> Result<(), StoreError> {
+    let silent = Header {
+        kind: Kind::Content,
+        number: 0,
+        ..header
+    };
+    let write = || {
+        let file = OpenOptions::new().write(true).open(path(folder, segment))?;
+        file.write_all_at(&silent.to_bytes(), at - HEADER as u64)?;
+        file.sync_data()
+    };
+    write().map_err(StoreError::failed)
 }
 
 /// The segments in a folder, in their order.
@@ -262,24 +350,38 @@ pub(super) fn path(folder: &Path, segment: u64) -> PathBuf {
     folder.join(format!("{segment:016x}.log"))
 }
 
-fn create(folder: &Path, number: u64, size: u64) -> Result<Segment, StoreError> {
+/// `takes_room` for all of it at once.
+fn create(folder: &Path, number: u64, size: u64, takes_room: bool) -> Result<Segment, StoreError> {
     let path = path(folder, number);
-    let made = try_create(folder, &path, number, size);
-    if made.is_err() {
-        // Half of a segment is worth nothing; a start removes it too.
-        let _ = fs::remove_file(&path);
-    }
+    let open = || OpenOptions::new().write(true).open(&path);
+    let made = OpenOptions::new().create_new(true).write(true).open(&path);
+    let made = made.and_then(|file| {
+        let others = || Ok::<_, io::Error>([file, open()?, open()?, open()?]);
+        let segment = others().and_then(|files| fill(folder, files, number, size, takes_room));
+        if segment.is_err() {
+            // Half of a segment is worth nothing; a start removes it too.
+            let _ = fs::remove_file(&path);
+        }
+        segment
+    });
     made.map_err(write_error)
 }
 
-fn try_create(folder: &Path, path: &Path, number: u64, size: u64) -> io::Result<Segment> {
-    let mut options = OpenOptions::new();
-    let file = options.create(true).truncate(true).write(true).open(path)?;
+fn fill(
+    folder: &Path,
+    files: [File; LANES],
+    number: u64,
+    size: u64,
+    takes_room: bool,
+) -> io::Result<Segment> {
+    let [file, ..] = &files;
     let length = i64::try_from(size).map_err(io::Error::other)?;
-    match posix_fallocate(&file, 0, length) {
-        // Not every file system can.
-        Ok(()) | Err(nix::Error::EOPNOTSUPP | nix::Error::EINVAL) => {}
-        Err(error) => return Err(error.into()),
+    if takes_room {
+        match posix_fallocate(file, 0, length) {
+            // Not every file system can.
+            Ok(()) | Err(nix::Error::EOPNOTSUPP | nix::Error::EINVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     // The keys of each are the system's randomness.
     let tag = RandomState::new().build_hasher().finish();
@@ -297,7 +399,7 @@ fn try_create(folder: &Path, path: &Path, number: u64, size: u64) -> io::Result<
         number,
         tag,
         size,
-        file: Arc::new(file),
+        files: Arc::new(files),
     })
 }
 
@@ -307,6 +409,10 @@ fn write_error(error: io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { free: 0 },
         _ => StoreError::failed(error),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed_before() -> StoreError {

@@ -5,11 +5,10 @@ use mail_types::QueueId;
 use tracing::{debug, error};
 
 use super::change::{Builder, Change};
-use super::frame::Kind;
 use super::keys;
 use super::log::{Place, SEGMENT, segments};
 use super::state::Counted;
-use super::store::Store;
+use super::store::{Store, lock};
 use crate::store::StoreError;
 
 /// A segment moves when at most one of so many octets is in use.
@@ -23,10 +22,29 @@ impl Store {
     /// Moves what is left in sparse segments, if more room is unused than used.
     pub(super) fn move_sparse(&self) -> Result<(), StoreError> {
         let sparse = self.sparse_segments()?;
-        if sparse.is_empty() {
+        if sparse.is_empty() || self.check_room(TOLERATED).is_err() {
             return Ok(());
         }
         debug!(segments = sparse.len(), "moving what is left in them");
+        let moved = self.move_from(&sparse);
+        // With the next checkpoint the segments go.
+        self.settle()?;
+        let state = self.state();
+        let stay = sparse
+            .into_iter()
+            .filter(|segment| state.usage.of(*segment) > 0);
+        *lock(&self.stuck) = stay.collect();
+        drop(state);
+        match moved {
+            Err(failure) if !failure.is_fatal() => {
+                error!(%failure, "the log's room is not given back for now");
+                Ok(())
+            }
+            moved => moved,
+        }
+    }
+
+    fn move_from(&self, sparse: &[u64]) -> Result<(), StoreError> {
         let mut moves = Vec::new();
         let mut octets = 0;
         for entry in self.db.range(keys::heads_after(None)) {
@@ -36,15 +54,16 @@ impl Store {
             if places.iter().all(|place| !sparse.contains(&place.segment)) {
                 continue;
             }
-            octets += self.read_sparse(id, places, &sparse, &mut moves)?;
+            octets += self.read_sparse(id, places, sparse, &mut moves)?;
             if octets >= AT_ONCE {
                 self.append_moves(std::mem::take(&mut moves))?;
                 octets = 0;
+                if self.state().is_checkpoint_due() {
+                    self.settle()?;
+                }
             }
         }
-        self.append_moves(moves)?;
-        // With the next checkpoint the segments go.
-        self.settle()
+        self.append_moves(moves)
     }
 
     fn sparse_segments(&self) -> Result<Vec<u64>, StoreError> {
@@ -63,9 +82,18 @@ impl Store {
         if unused < TOLERATED.max(used) {
             return Ok(Vec::new());
         }
-        let sparse = full
-            .into_iter()
-            .filter(|(_, used)| used * SPARSE <= SEGMENT);
+        let stuck = lock(&self.stuck);
+        // What comes in cannot move.
+        let coming = |segment| {
+            state
+                .uploads
+                .values()
+                .flatten()
+                .any(|p| p.segment == segment)
+        };
+        let sparse = full.into_iter().filter(|(segment, used)| {
+            *used > 0 && used * SPARSE <= SEGMENT && !stuck.contains(segment) && !coming(*segment)
+        });
         Ok(sparse.map(|(segment, _)| segment).collect())
     }
 
@@ -114,13 +142,10 @@ impl Store {
             }
             let mut places = moving.places;
             for (place, content) in places.iter_mut().zip(moving.contents) {
-                let Some(content) = content else { continue };
-                let (id, sum) = (moving.id.get(), place.sum);
-                let at = self
-                    .log
-                    .append(&mut tail, Kind::Content, id, &content, sum)?;
-                place.segment = at.segment;
-                place.at = u32::try_from(at.at).map_err(StoreError::failed)?;
+                if let Some(content) = content {
+                    // In the batch itself: both are on disk or neither.
+                    *place = builder.content(&content);
+                }
             }
             let id = moving.id;
             builder.change(Change::Move { id, places });

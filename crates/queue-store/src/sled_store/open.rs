@@ -42,7 +42,7 @@ impl SledStore {
         fs::create_dir_all(&log_folder).map_err(StoreError::failed)?;
         let db = open_db(options)?;
         let sled_log = File::open(options.folder.join("db")).map_err(StoreError::failed)?;
-        let (checkpoint, mark) = read_marks(&db, options.now)?;
+        let (checkpoint, batch, mark) = read_marks(&db, options.now)?;
         let mut state = State {
             pending: Overlay::default(),
             settling: None,
@@ -53,7 +53,7 @@ impl SledStore {
             mark,
             checkpoint,
         };
-        let replayed = replay(&log_folder, &mut state)?;
+        let replayed = replay(&log_folder, batch, &mut state)?;
         state.count_replayed(&db)?;
         let log = Log::start(&log_folder, replayed.next_segment, replayed.next_batch)?;
         sync_folders(&options.folder).map_err(StoreError::failed)?;
@@ -74,14 +74,14 @@ impl SledStore {
     }
 }
 
-/// What the tree has: up to where it has what the log says, and the mark of ids.
-fn read_marks(db: &Db, now: u64) -> Result<(Position, u64), StoreError> {
+/// What the tree has: up to where it has what the log says, the batch there, and the mark of ids.
+fn read_marks(db: &Db, now: u64) -> Result<(Position, u64, u64), StoreError> {
     let mark = db.get(keys::ID_MARK).map_err(StoreError::failed)?;
     let checkpoint = db.get(keys::CHECKPOINT).map_err(StoreError::failed)?;
     let start = Position { segment: 1, at: 0 };
     let (mark, checkpoint) = match (mark, checkpoint) {
         // Not even the first checkpoint: all that there is is in the log.
-        (None, None) => return Ok((start, first_mark(now))),
+        (None, None) => return Ok((start, 1, first_mark(now))),
         (Some(mark), Some(checkpoint)) => (mark, checkpoint),
         _ => {
             let why = "the queue is not of a version that this program knows";
@@ -90,9 +90,9 @@ fn read_marks(db: &Db, now: u64) -> Result<(Position, u64), StoreError> {
     };
     let mark = mark.as_ref().try_into().map(u64::from_be_bytes);
     let mark = mark.map_err(|_| StoreError::failed("the mark of ids is damaged"))?;
-    let checkpoint = Position::from_bytes(&checkpoint);
-    let checkpoint = checkpoint.ok_or_else(|| StoreError::failed("the checkpoint is damaged"))?;
-    Ok((checkpoint, mark))
+    let (checkpoint, batch) = settle::read_checkpoint(&checkpoint)
+        .ok_or_else(|| StoreError::failed("the checkpoint is damaged"))?;
+    Ok((checkpoint, batch, mark))
 }
 
 fn open_db(options: &SledOptions) -> Result<Db, StoreError> {

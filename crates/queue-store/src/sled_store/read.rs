@@ -90,9 +90,27 @@ impl Store {
 
     pub(super) fn scan_from(
         &self,
-        after: Option<QueueId>,
+        mut after: Option<QueueId>,
         limit: usize,
     ) -> Result<Vec<Scanned>, StoreError> {
+        loop {
+            let ids = self.ids_from(after, limit)?;
+            let Some(last) = ids.last().copied() else {
+                return Ok(Vec::new());
+            };
+            let mut page = Vec::with_capacity(ids.len());
+            for id in ids {
+                page.extend(scanned(id, self.load(id))?);
+            }
+            if !page.is_empty() || limit == 0 {
+                return Ok(page);
+            }
+            // All have left meanwhile; an empty page would be the end.
+            after = Some(last);
+        }
+    }
+
+    fn ids_from(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<QueueId>, StoreError> {
         let mut ids = self.ids_in_memory(after, limit);
         let last = (ids.len() >= limit).then(|| ids.last().copied()).flatten();
         let mut found = 0;
@@ -110,15 +128,7 @@ impl Store {
         ids.sort_unstable();
         ids.dedup();
         ids.truncate(limit);
-        let mut page = Vec::with_capacity(ids.len());
-        for id in ids {
-            page.extend(scanned(id, self.load(id))?);
-        }
-        // An empty page is the end: not one of which all have left.
-        match (page.is_empty(), last) {
-            (true, Some(last)) => self.scan_from(Some(last), limit),
-            _ => Ok(page),
-        }
+        Ok(ids)
     }
 
     /// At most `limit` messages behind `after` that memory knows to be there.
@@ -169,6 +179,18 @@ impl Store {
         &self,
         each: &mut dyn FnMut(Vec<Scanned>) -> bool,
     ) -> Result<(), StoreError> {
+        let counted = self.count_all(each);
+        self.state().counted = match counted {
+            Ok(true) => Counted::Done,
+            // Not to its end: nothing is removed any more, but checkpoints go on.
+            Ok(false) | Err(_) => Counted::Never,
+        };
+        self.settled.notify_all();
+        counted.map(|_| ())
+    }
+
+    /// False if not all could be counted.
+    fn count_all(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<bool, StoreError> {
         let mut page = Vec::with_capacity(PAGE);
         let mut hand_on = |page: &mut Vec<Scanned>, least: usize| {
             let full = !page.is_empty() && page.len() >= least;
@@ -178,7 +200,7 @@ impl Store {
         for id in self.ids_in_memory(None, usize::MAX) {
             page.extend(scanned(id, self.load(id))?);
             if !hand_on(&mut page, PAGE) {
-                return Ok(());
+                return Ok(false);
             }
         }
         for entry in self.db.range(keys::heads_after(None)) {
@@ -198,19 +220,14 @@ impl Store {
             let record = self.read_record(id, &value, &Live::default());
             page.extend(scanned(id, record.map(Some))?);
             if !hand_on(&mut page, PAGE) {
-                return Ok(());
+                return Ok(false);
             }
         }
         hand_on(&mut page, 1);
         if !is_known {
             error!("what a damaged message uses is not known: the log's room is not given back");
         }
-        self.state().counted = if is_known {
-            Counted::Done
-        } else {
-            Counted::Never
-        };
-        Ok(())
+        Ok(is_known)
     }
 }
 

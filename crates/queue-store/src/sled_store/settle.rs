@@ -12,9 +12,9 @@ use tracing::error;
 
 use super::keys;
 use super::log::{Position, Tail, segments};
-use super::overlay::Entry;
+use super::overlay::{Entry, Overlay};
 use super::state::{Counted, head_value, read_value};
-use super::store::Store;
+use super::store::{Store, lock};
 use crate::codec::{decode_head, page_count};
 use crate::store::StoreError;
 
@@ -60,7 +60,7 @@ impl Bell {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rung)
     }
 }
 
@@ -106,43 +106,61 @@ impl Store {
     }
 
     /// Writes to sled what it does not have, and removes segments that nobody needs any more. A
-    /// crash at any moment leaves what the log says from the last checkpoint on.
+    /// crash at any moment leaves what the log says from the last checkpoint on. After a failure
+    /// there is no other one: it would pass over what this one has not written.
     pub(super) fn settle(&self) -> Result<(), StoreError> {
-        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.settling);
+        self.look()?;
         if !self.is_counted()? {
             return Ok(());
         }
-        let (frozen, upto, mark) = {
+        let frozen = {
             let tail = self.log.tail()?;
             let mut state = self.state();
-            let upto = tail.position();
-            if upto == state.checkpoint {
+            if tail.position() == state.checkpoint {
                 return Ok(());
             }
-            let frozen = Arc::new(std::mem::take(&mut state.pending));
-            state.settling = Some(frozen.clone());
+            let entries = Arc::new(std::mem::take(&mut state.pending));
+            state.settling = Some(entries.clone());
             state.appended = 0;
-            (frozen, upto, state.mark)
+            Frozen {
+                entries,
+                upto: tail.position(),
+                batch: tail.batch(),
+                mark: state.mark,
+            }
         };
+        self.settled.notify_all();
+        let settled = self.settle_frozen(&frozen);
+        if let Err(failure) = &settled {
+            self.fail(failure);
+        }
+        settled
+    }
+
+    fn settle_frozen(&self, frozen: &Frozen) -> Result<(), StoreError> {
         // What is removed must be so for good before its content goes.
-        let unused = self.unused_segments(upto)?;
+        let unused = self.unused_segments(frozen.upto)?;
         self.log.sync()?;
         let mut batch = Batch::default();
-        for (n, (id, entry)) in frozen.entries.iter().enumerate() {
+        for (n, (id, entry)) in frozen.entries.entries.iter().enumerate() {
             self.settle_one(&mut batch, *id, entry)?;
             if n % AT_ONCE == AT_ONCE - 1 {
                 let full = std::mem::take(&mut batch);
                 self.db.apply_batch(full).map_err(StoreError::failed)?;
             }
         }
-        batch.insert(keys::ID_MARK, &mark.to_be_bytes());
-        batch.insert(keys::CHECKPOINT, &upto.to_bytes());
+        batch.insert(keys::ID_MARK, &frozen.mark.to_be_bytes());
+        batch.insert(
+            keys::CHECKPOINT,
+            checkpoint_value(frozen.upto, frozen.batch),
+        );
         self.db.apply_batch(batch).map_err(StoreError::failed)?;
         self.sync_sled()?;
         {
             let mut state = self.state();
             state.settling = None;
-            state.checkpoint = upto;
+            state.checkpoint = frozen.upto;
         }
         self.settled.notify_all();
         for segment in unused {
@@ -191,9 +209,6 @@ impl Store {
                 return Ok(());
             }
         };
-        for (page, octets) in &live.pages {
-            batch.insert(&keys::page(id, *page), octets.as_ref());
-        }
         let below;
         let (places, head) = if let (Some(head), Some(places)) = (&live.head, &live.places) {
             (places.clone(), head.as_ref())
@@ -213,6 +228,9 @@ impl Store {
             let head = head.or_else(|| below.get(start..)).unwrap_or_default();
             (live.places.clone().unwrap_or(known), head)
         };
+        for (page, octets) in &live.pages {
+            batch.insert(&keys::page(id, *page), octets.as_ref());
+        }
         let (value, apart) = head_value(&places, head);
         batch.insert(&keys::head(id), value);
         if let Some(apart) = apart {
@@ -232,17 +250,26 @@ impl Store {
     }
 }
 
-impl Position {
-    pub(super) fn to_bytes(self) -> [u8; 16] {
-        let both = u128::from(self.segment) << 64 | u128::from(self.at);
-        both.to_be_bytes()
-    }
+/// What a checkpoint writes at one moment.
+struct Frozen {
+    entries: Arc<Overlay>,
+    upto: Position,
+    /// The next batch.
+    batch: u64,
+    mark: u64,
+}
 
-    pub(super) fn from_bytes(octets: &[u8]) -> Option<Self> {
-        let both = u128::from_be_bytes(octets.try_into().ok()?);
-        Some(Self {
-            segment: u64::try_from(both >> 64).ok()?,
-            at: u64::try_from(both & u128::from(u64::MAX)).ok()?,
-        })
-    }
+fn checkpoint_value(upto: Position, batch: u64) -> Vec<u8> {
+    let parts = [upto.segment, upto.at, batch];
+    parts.iter().flat_map(|part| part.to_be_bytes()).collect()
+}
+
+/// Up to where the tree has the log, and the batch that follows there.
+pub(super) fn read_checkpoint(value: &[u8]) -> Option<(Position, u64)> {
+    let part = |n: usize| {
+        let octets = value.get(n * 8..n * 8 + 8)?.try_into().ok()?;
+        Some(u64::from_be_bytes(octets))
+    };
+    let (segment, at) = (part(0)?, part(1)?);
+    Some((Position { segment, at }, part(2)?))
 }

@@ -41,6 +41,8 @@ pub(super) struct Store {
     /// Octets of the log that could not be read at the opening.
     pub(super) damaged: u64,
     failure: OnceLock<StoreError>,
+    /// Segments from which what is left did not move the last time.
+    pub(super) stuck: Mutex<Vec<u64>>,
     /// What was free on the file system, and when.
     room: Mutex<Option<(Instant, u64)>>,
 }
@@ -70,22 +72,30 @@ impl Store {
             bell: Arc::default(),
             damaged: opened.damaged,
             failure: OnceLock::new(),
+            stuck: Mutex::default(),
             room: Mutex::default(),
         }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // It is whole at each step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Nothing is written any more.
     pub(super) fn fail(&self, failure: &StoreError) {
-        let _ = self.failure.set(failure.clone());
+        let failure = if failure.is_fatal() {
+            failure.clone()
+        } else {
+            StoreError::failed(failure)
+        };
+        let _ = self.failure.set(failure);
+        // Whoever has looked at it in vain waits by now.
+        drop(self.state());
         self.settled.notify_all();
     }
 
-    fn look(&self) -> Result<(), StoreError> {
+    pub(super) fn look(&self) -> Result<(), StoreError> {
         self.failure.get().cloned().map_or(Ok(()), Err)
     }
 
@@ -119,16 +129,22 @@ impl Store {
     /// Appends a batch that is made, and notes it.
     pub(super) fn append_built(&self, tail: &mut Tail, builder: Builder) -> Result<(), StoreError> {
         let (octets, changes) = builder.finish();
-        let at = self.log.append_batch(tail, &octets)?;
+        let len = octets.len();
+        let at = self.log.append_batch(tail, octets)?;
         let mut state = self.state();
         for mut change in changes {
             if let Change::Mark(mark) = change {
                 self.ids.appended(mark);
             }
             change.resolve(at.segment, at.at);
-            state.apply(&self.db, change)?;
+            if let Err(failure) = state.apply(&self.db, change) {
+                // The log says more than memory: no checkpoint may follow.
+                drop(state);
+                self.fail(&failure);
+                return Err(failure);
+            }
         }
-        self.note_appended(&mut state, octets.len());
+        self.note_appended(&mut state, len);
         Ok(())
     }
 
@@ -148,7 +164,10 @@ impl Store {
         let state = self.state();
         let behind = |state: &mut State| {
             let behind = state.pending.octets >= 2 * CHECKPOINT_MEMORY;
-            behind && state.settling.is_some() && self.failure.get().is_none()
+            if behind {
+                self.bell.ring();
+            }
+            behind && self.failure.get().is_none()
         };
         drop(
             self.settled
@@ -216,7 +235,7 @@ impl Store {
     }
 
     pub(super) fn check_room(&self, octets: u64) -> Result<(), StoreError> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = lock(&self.room);
         let free = match *room {
             Some((at, free)) if at.elapsed() < ROOM_AGE => free,
             _ => {
@@ -240,4 +259,8 @@ impl Store {
         }
         Ok(size)
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -105,7 +105,10 @@ impl Intake {
             Some(envelope) if request.end => self.whole(token, envelope, request.data).await,
             Some(envelope) => {
                 let open = self.begin(envelope);
-                if self.uploads.insert(token, open).is_some() {
+                if let Some(known) = self.uploads.insert(token, open) {
+                    if let Open::Upload(upload) = known {
+                        upload.discard();
+                    }
                     return Err(Status::invalid_argument("the token is in use"));
                 }
                 self.piece(token, request.data, false).await
