@@ -135,6 +135,9 @@ impl<'a> Frames<'a> {
     }
 
     fn whole(&self, at: usize) -> Option<Frame<'a>> {
+        if !at.is_multiple_of(ALIGN) {
+            return None;
+        }
         let rest = self.segment.get(at..)?;
         let header = Header::read(rest)?;
         let octets = rest.get(HEADER..HEADER.checked_add(header.len as usize)?)?;
@@ -152,14 +155,17 @@ impl<'a> Iterator for Frames<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let begin = self.at;
-        while self.at < self.segment.len() {
+        while let Some(rest) = self.segment.get(self.at..) {
+            // Most of a segment may be empty.
+            let found = memchr::memmem::find(rest, &MAGIC)?;
+            self.at += found;
             if let Some(frame) = self.whole(self.at) {
                 self.damaged += (self.at - begin) as u64;
                 let next = next_frame(self.at as u64, frame.octets.len());
                 self.at = usize::try_from(next).unwrap_or(usize::MAX);
                 return Some(frame);
             }
-            self.at += ALIGN;
+            self.at += 1;
         }
         None
     }
