@@ -8,41 +8,24 @@
     reason = "a measurement may end so"
 )]
 
+#[path = "../examples/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use common::{NOW, mail};
 use criterion::{Criterion, Throughput};
 use mail_types::{AccountId, Flags, MailboxId, SystemFlag, Uid, UidSet};
 use mailbox_store::{
-    Account, Deliver, DeliveryKey, FlagChange, FlagMode, FlagNames, MailStore, MailboxName,
-    Message, Operation, Options, Target,
+    Account, FlagChange, FlagMode, FlagNames, MailStore, MailboxName, Message, Operation, Options,
+    Target,
 };
 
-const NOW: i64 = 1_700_000_000;
 const KEPT: u64 = 1000;
 
 fn deliver(number: u64) -> Operation {
-    let body = "It is a line of a mail that says nothing much at all.\r\n".repeat(70);
-    let text = format!(
-        "From: Ana <ana@aula.test>\r\nTo: lois@aula.test\r\nSubject: {number}\r\n\
-         Message-ID: <{number}@aula.test>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\n{body}"
-    );
-    Operation::Deliver(Box::new(Deliver {
-        key: Some(DeliveryKey {
-            queue_id: number,
-            index: 0,
-        }),
-        mailbox: inbox(),
-        uid: None,
-        flags: FlagNames::default(),
-        internal_date: NOW,
-        internal_offset: 0,
-        summary: Arc::new(mail_message::summarize(text.as_bytes())),
-        content: vec![Bytes::from(text)],
-        quota: 0,
-    }))
+    Operation::Deliver(Box::new(mail(number)))
 }
 
 fn inbox() -> Target {

@@ -2,18 +2,17 @@
 //! cold figures drop the page cache before the next one.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
+mod common;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use common::{NOW, deliver};
 use mail_types::{AccountId, Flags, MailboxId, SystemFlag, Uid, UidSet};
 use mailbox_store::{
-    Account, CopyMail, Deliver, Expunge, FlagChange, FlagMode, FlagNames, MailStore, MailboxName,
-    Operation, Options, Target,
+    Account, CopyMail, Expunge, FlagChange, FlagMode, FlagNames, MailStore, MailboxName, Operation,
+    Options, Target,
 };
-
-const NOW: i64 = 1_700_000_000;
 
 fn main() {
     let mut args = std::env::args_os().skip(1);
@@ -126,17 +125,7 @@ fn fill(folder: &std::path::Path, count: u32) {
                  Message-ID: <{number}@aula.test>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\
                  \r\n{body}"
             );
-            Operation::Deliver(Box::new(Deliver {
-                key: None,
-                mailbox: Target::Name(MailboxName::inbox()),
-                uid: None,
-                flags: FlagNames::default(),
-                internal_date: NOW,
-                internal_offset: 0,
-                summary: Arc::new(mail_message::summarize(text.as_bytes())),
-                content: vec![Bytes::from(text)],
-                quota: 0,
-            }))
+            Operation::Deliver(Box::new(deliver(None, text)))
         });
         for told in account.apply_all(mails.collect(), NOW) {
             told.unwrap().unwrap();

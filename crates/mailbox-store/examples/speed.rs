@@ -1,18 +1,16 @@
 //! How many durable deliveries of 4 KiB a second: `speed FOLDER`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
+mod common;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use common::{NOW, mail};
 use mail_types::AccountId;
-use mailbox_store::{
-    Deliver, Delivery, DeliveryKey, FlagNames, MailStore, MailboxName, Options, Target,
-};
+use mailbox_store::{Delivery, MailStore, Options};
 
-const NOW: i64 = 1_700_000_000;
 const TIME: Duration = Duration::from_secs(5);
 
 fn main() {
@@ -71,26 +69,4 @@ fn cpu() -> u64 {
         .take(2)
         .map(|n| n.parse::<u64>().unwrap())
         .sum()
-}
-
-fn mail(number: u64) -> Deliver {
-    let body = "It is a line of a mail that says nothing much at all.\r\n".repeat(70);
-    let text = format!(
-        "From: Ana <ana@aula.test>\r\nTo: lois@aula.test\r\nSubject: {number}\r\n\
-         Message-ID: <{number}@aula.test>\r\nDate: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\n{body}"
-    );
-    Deliver {
-        key: Some(DeliveryKey {
-            queue_id: number,
-            index: 0,
-        }),
-        mailbox: Target::Name(MailboxName::inbox()),
-        uid: None,
-        flags: FlagNames::default(),
-        internal_date: NOW,
-        internal_offset: 0,
-        summary: Arc::new(mail_message::summarize(text.as_bytes())),
-        content: vec![Bytes::from(text)],
-        quota: 0,
-    }
 }

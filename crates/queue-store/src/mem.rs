@@ -52,9 +52,8 @@ impl QueueStore for MemStore {
         Ok(())
     }
 
-    fn discard(&self, id: QueueId) -> Result<(), StoreError> {
+    fn discard(&self, id: QueueId) {
         self.lock().remove_chunks(id);
-        Ok(())
     }
 
     fn append(&self, ops: &[Op]) -> Result<(), StoreError> {

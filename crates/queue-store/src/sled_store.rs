@@ -86,9 +86,8 @@ impl QueueStore for SledStore {
         self.store.put_chunk(id, chunk, data)
     }
 
-    fn discard(&self, id: QueueId) -> Result<(), StoreError> {
+    fn discard(&self, id: QueueId) {
         self.store.discard(id);
-        Ok(())
     }
 
     fn append(&self, ops: &[Op]) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ pub trait QueueStore: Send + Sync + 'static {
     fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError>;
 
     /// Forgets the chunks of a message that does not come in after all. It waits for no disk.
-    fn discard(&self, id: QueueId) -> Result<(), StoreError>;
+    fn discard(&self, id: QueueId);
 
     /// Does all of it or nothing, in order. It is durable, and may be told of, with the next
     /// [`Self::sync`]. With [`StoreError::Full`] nothing was done.

@@ -152,7 +152,7 @@ impl Pair {
                 }
                 // Half of them are forgotten, half are left for the sweep of the next opening.
                 if chunks % 2 == 0 {
-                    self.sled().discard(id).unwrap();
+                    self.sled().discard(id);
                 }
             }
             Step::Finish { which, recipient } => {

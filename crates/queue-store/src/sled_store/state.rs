@@ -34,7 +34,7 @@ pub(super) enum Counted {
     Running,
     /// All is.
     Done,
-    /// A record cannot be read, so nobody knows what it uses.
+    /// A record cannot be read, or the counting was given up: nobody knows, and no segment goes.
     Never,
 }
 

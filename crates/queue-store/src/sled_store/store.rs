@@ -35,7 +35,7 @@ pub(super) struct Store {
     state: Mutex<State>,
     /// Held by the one checkpoint.
     pub(super) settling: Mutex<()>,
-    /// A checkpoint has ended.
+    /// A checkpoint has begun or ended, all is counted, or nothing is written any more.
     pub(super) settled: Condvar,
     pub(super) bell: Arc<Bell>,
     /// Octets of the log that could not be read at the opening.

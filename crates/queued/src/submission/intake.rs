@@ -268,7 +268,7 @@ impl Intake {
                         // start knows.
                         queue.shutdown.cancel();
                     } else {
-                        forget_chunks(&queue, id, put_chunks);
+                        queue.store.discard(id);
                     }
                 }
             };
@@ -310,13 +310,5 @@ fn refusal(failure: &StoreError) -> Refusal {
             EnhancedCode::SYSTEM_FULL,
             "mail cannot be stored at the moment".into(),
         ),
-    }
-}
-
-fn forget_chunks(queue: &Queue, id: mail_types::QueueId, chunks: u32) {
-    if chunks > 0
-        && let Err(failure) = queue.store.discard(id)
-    {
-        error!(qid = %id, %failure, "content of a refused message stays until the next start");
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use queue_store::{CHUNK_SIZE, Message, QueueStore, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::error;
 
 pub(super) struct Upload {
     store: Arc<dyn QueueStore>,
@@ -58,12 +57,6 @@ impl Upload {
     }
 
     pub(super) fn discard(self) {
-        if self.put == 0 {
-            return;
-        }
-        let id = self.message.id;
-        if let Err(failure) = self.store.discard(id) {
-            error!(qid = %id, %failure, "content of a broken message stays until the next start");
-        }
+        self.store.discard(self.message.id);
     }
 }
