@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::packages;
-use crate::run::{cargo, check, root};
-use crate::suite::{PROGRAMS, target_folder};
+use crate::run::root;
+use crate::suite::release;
 
 /// What counting flushes takes.
 const TOOLS: [&str; 1] = ["strace"];
@@ -38,13 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         wanted.extend(FLAME);
     }
     packages::install_all(&wanted)?;
-    let mut build = cargo()?;
-    build.args(["build", "--release", "--bins", "--package", "bench"]);
-    for program in PROGRAMS {
-        build.args(["--package", program]);
-    }
-    check(&mut build)?;
-    let programs = target_folder()?.join("release");
+    let programs = release()?;
     let mut bench = Command::new(programs.join("correo-bench"));
     // It starts the suite as the end-to-end tests do.
     bench.env("CORREO_BIN_DIR", &programs);

@@ -37,7 +37,8 @@ enum Verb {
     },
     /// Run the whole suite under load while daemons are killed, disks fill up and clocks jump
     Torture {
-        /// Take the programs from here, such as target/debug, instead of building them in release
+        /// Take all programs, correo-torture too, from here, such as target/debug, instead of
+        /// building them in release
         #[arg(long)]
         programs: Option<PathBuf>,
         /// Passed on: --rounds N, --seed N, --quick, --accounts N, --out DIR

@@ -1,28 +1,17 @@
 //! `up` and `test`.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use anyhow::Context as _;
 
 use crate::packages;
 use crate::run::{cargo, check, root};
 
-/// The programs that make the suite.
-pub(crate) const PROGRAMS: [&str; 8] = [
-    "correo",
-    "directoryd",
-    "imapd",
-    "localdeliver",
-    "pop3d",
-    "queued",
-    "remotedeliver",
-    "smtpd",
-];
-
 /// Builds the programs and becomes `correo up`.
 pub(crate) fn up(arguments: &[String]) -> anyhow::Result<()> {
-    build(true)?;
-    let program = target_folder()?.join("release/correo");
+    let program = release()?.join("correo");
     let error = Command::new(program).arg("up").args(arguments).exec();
     Err(error.into())
 }
@@ -30,8 +19,9 @@ pub(crate) fn up(arguments: &[String]) -> anyhow::Result<()> {
 /// Installs what is missing, builds the programs, and runs all tests.
 pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
     packages::install()?;
-    // The end-to-end tests start the programs, which no test depends on by cargo's rules.
-    build(false)?;
+    // The end-to-end tests start the programs, which no test depends on by cargo's rules. With the
+    // tests, as below, lest everything be compiled with two sets of features.
+    check(cargo()?.args(["build", "--workspace", "--bins", "--tests", "--examples"]))?;
     let mut test = cargo()?;
     test.args(["test", "--workspace"]).args(arguments);
     // A missing tool is then a failure, not a reason to skip.
@@ -42,39 +32,29 @@ pub(crate) fn test(arguments: &[String]) -> anyhow::Result<()> {
 /// Builds the programs, unless they are to be taken from somewhere, and tortures them.
 #[expect(clippy::print_stderr, reason = "a command says what it does")]
 pub(crate) fn torture(programs: Option<&Path>, arguments: &[String]) -> anyhow::Result<()> {
-    let folder = if let Some(folder) = programs {
-        folder.canonicalize()?
-    } else {
-        build(true)?;
-        target_folder()?.join("release")
+    let folder = match programs {
+        Some(folder) => folder.canonicalize()?,
+        None => release()?,
     };
     if let Err(error) = packages::install() {
         // It says itself what it has to leave out.
         eprintln!("{error}");
     }
-    let mut run = cargo()?;
-    run.args(["run", "--quiet", "--package", "torture", "--"]);
-    run.args(arguments).env("CORREO_BIN_DIR", folder);
+    let mut torture = Command::new(folder.join("correo-torture"));
+    torture.args(arguments).env("CORREO_BIN_DIR", &folder);
     // In its place, so that a signal meets the one that has something to tear down.
-    Err(run.exec().into())
+    let error = torture.exec();
+    Err(error).with_context(|| format!("{}", folder.join("correo-torture").display()))
 }
 
-fn build(release: bool) -> anyhow::Result<()> {
-    let mut build = cargo()?;
-    build.arg("build");
-    if release {
-        build.arg("--release");
-    }
-    for program in PROGRAMS {
-        build.args(["--package", program]);
-    }
-    check(&mut build)
-}
-
-/// Where cargo puts what it builds.
-pub(crate) fn target_folder() -> anyhow::Result<std::path::PathBuf> {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => Ok(root()?.join(folder)),
-        None => Ok(root()?.join("target")),
-    }
+/// Builds all programs in release, and says where they are. Everything is selected, as by
+/// `cargo build --workspace`: a shorter list would make cargo compile all dependencies anew for
+/// each list, since it unifies features among what is selected.
+pub(crate) fn release() -> anyhow::Result<PathBuf> {
+    check(cargo()?.args(["build", "--release", "--workspace", "--bins"]))?;
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root()?.join(folder),
+        None => root()?.join("target"),
+    };
+    Ok(target.join("release"))
 }
