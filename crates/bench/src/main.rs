@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Groups of rows, separated by commas; all by default
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
+    /// Messages of the rows about a long queue; 100,000 by default
+    #[arg(long)]
+    waiting: Option<usize>,
     /// Record where the time goes while mail flows from SMTP to mailboxes
     #[arg(long)]
     flame: bool,

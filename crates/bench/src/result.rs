@@ -39,6 +39,8 @@ pub(crate) struct Reading {
     pub(crate) value: f64,
     /// CPU time of all the server's processes for one operation, in milliseconds.
     pub(crate) cpu: Option<f64>,
+    /// What else is to be said of it.
+    pub(crate) note: Option<String>,
 }
 
 impl Reading {
@@ -47,6 +49,7 @@ impl Reading {
             row,
             value,
             cpu: None,
+            note: None,
         }
     }
 }
@@ -56,6 +59,8 @@ impl Reading {
 pub(crate) struct Values {
     pub(crate) runs: Vec<f64>,
     pub(crate) cpu: Vec<f64>,
+    /// Of the last run.
+    pub(crate) note: Option<String>,
     /// Why there is none.
     pub(crate) failure: Option<String>,
 }
@@ -78,7 +83,8 @@ impl Values {
     }
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+/// The value in the middle.
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

@@ -3,6 +3,7 @@
 mod connections;
 mod imap;
 mod pop3;
+mod scale;
 mod smtp;
 mod waiting;
 
@@ -13,7 +14,7 @@ use anyhow::Result;
 use crate::load::Sample;
 use crate::load::sink::Sink;
 use crate::result::{Reading, Row};
-use crate::side::Side;
+use crate::side::{SCALE_USERS, Side};
 use crate::usage;
 
 /// How many of each.
@@ -37,6 +38,8 @@ pub(crate) struct Scale {
     pub(crate) idle: (usize, usize),
     /// Messages that wait in the queue.
     pub(crate) waiting: usize,
+    /// Accounts that have ten times as many messages as the large mailbox.
+    pub(crate) accounts: usize,
 }
 
 impl Scale {
@@ -50,6 +53,7 @@ impl Scale {
         watched: 25,
         idle: (1000, 10_000),
         waiting: 100_000,
+        accounts: SCALE_USERS,
     };
     pub(crate) const QUICK: Self = Self {
         messages: 500,
@@ -61,6 +65,7 @@ impl Scale {
         watched: 5,
         idle: (100, 300),
         waiting: 1000,
+        accounts: 2,
     };
 }
 
@@ -110,10 +115,12 @@ pub(crate) struct Group {
     pub(crate) run: fn(&mut World<'_>) -> Result<Vec<Reading>>,
     /// Too long to be repeated, or the same each time.
     pub(crate) once: bool,
+    /// It compares Correo with itself; no peer is asked.
+    pub(crate) alone: bool,
 }
 
 /// All, in the order in which they are measured.
-pub(crate) const ALL: [Group; 12] = [
+pub(crate) const ALL: [Group; 13] = [
     smtp::FLOW,
     smtp::ACCEPT,
     smtp::RELAY,
@@ -125,6 +132,7 @@ pub(crate) const ALL: [Group; 12] = [
     imap::cold::GROUP,
     imap::mixed::GROUP,
     connections::GROUP,
+    scale::GROUP,
     waiting::GROUP,
 ];
 
@@ -141,6 +149,7 @@ fn rate(row: &'static str, sample: &Sample, cpu: f64) -> Reading {
         row,
         value: sample.rate(),
         cpu: Some(cpu),
+        note: None,
     }
 }
 

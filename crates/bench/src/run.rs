@@ -1,7 +1,7 @@
 //! Runs all groups in turn on all sides.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::Arguments;
 use crate::load::sink::Sink;
 use crate::measure::syncs;
-use crate::report::{self, Report, flame};
+use crate::report::{self, Extras, Report, flame};
 use crate::result::Values;
 use crate::rows::{ALL, Group, Scale, World};
 use crate::side::correo::Correo;
@@ -45,12 +45,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         say("starting Postfix and Dovecot");
         sides.push(Box::new(Peers::start(&sink)?));
     }
+    let mut scale = if arguments.quick {
+        Scale::QUICK
+    } else {
+        Scale::FULL
+    };
+    scale.waiting = arguments.waiting.unwrap_or(scale.waiting);
     let mut bench = Bench {
-        scale: if arguments.quick {
-            Scale::QUICK
-        } else {
-            Scale::FULL
-        },
+        scale,
         runs: if arguments.quick {
             1
         } else {
@@ -62,41 +64,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     for group in &groups {
         bench.measure(group)?;
+        // So that it is there if the run does not come to its end.
+        let report = bench.report(&groups, Extras::default());
+        say(&format!("\n{}", report.lines(group.rows)));
+        report::write(&report, &out)?;
     }
     let syncs = bench.count_syncs(&out);
-    let flames = if arguments.flame {
-        Some(bench.flame(&out)?)
-    } else {
-        None
-    };
-    let report = Report {
-        names: bench.sides.iter().map(|side| side.name()).collect(),
-        rows: groups
-            .iter()
-            .flat_map(|group| group.rows)
-            .copied()
-            .collect(),
-        results: &bench.results,
-        runs: bench.runs,
+    let flames = arguments.flame.then(|| bench.flame(&out)).transpose();
+    testkit::check_interrupt()?;
+    let failed_flame = flames.as_ref().err().map(|error| format!("{error:#}"));
+    let extras = Extras {
+        is_complete: true,
         syncs,
-        flames,
+        flames: flames.unwrap_or_default(),
     };
-    report::write(
-        &report,
-        &out,
-        arguments.write_docs.then_some(arguments.root.as_path()),
-    )?;
-    let failed = bench
-        .results
-        .values()
-        .flatten()
-        .filter(|values| values.failure.is_some())
-        .count();
-    ensure!(
-        failed == 0,
-        "{failed} rows failed; see {}",
-        out.join("report.md").display()
-    );
+    let report = bench.report(&groups, extras);
+    report::write(&report, &out)?;
+    report::print(&report);
+    if arguments.write_docs {
+        report::write_docs(&report, &arguments.root.join("docs"))?;
+    }
+    bench.ensure_all(&out.join("report.md"))?;
+    if let Some(error) = failed_flame {
+        bail!("there is no flame graph: {error}");
+    }
     Ok(())
 }
 
@@ -130,13 +121,33 @@ struct Bench {
 }
 
 impl Bench {
+    fn report(&self, groups: &[Group], extras: Extras) -> Report<'_> {
+        let rows = groups.iter().flat_map(|group| group.rows);
+        Report {
+            names: self.sides.iter().map(|side| side.name()).collect(),
+            rows: rows.copied().collect(),
+            results: &self.results,
+            runs: self.runs,
+            extras,
+        }
+    }
+
+    /// An error if a row has failed.
+    fn ensure_all(&self, report: &Path) -> Result<()> {
+        let all = self.results.values().flatten();
+        let failed = all.filter(|values| values.failure.is_some()).count();
+        let report = report.display();
+        ensure!(failed == 0, "{failed} rows failed; see {report}");
+        Ok(())
+    }
+
     /// Runs a group in turn on all sides; the first run only warms up.
     fn measure(&mut self, group: &Group) -> Result<()> {
         let mut failed = vec![false; self.sides.len()];
         let runs = if group.once { 1 } else { self.runs + 1 };
         for run in 0..runs {
             for at in 0..self.sides.len() {
-                if failed.get(at) != Some(&false) {
+                if failed.get(at) != Some(&false) || (group.alone && at > 0) {
                     continue;
                 }
                 let counts = group.once || run > 0;
@@ -184,7 +195,11 @@ impl Bench {
             let cpu = reading
                 .cpu
                 .map_or_else(String::new, |cpu| format!(", {cpu:.3} ms CPU each"));
-            say(&format!("    {:<18} {shown}{cpu}", reading.row));
+            let note = reading
+                .note
+                .as_ref()
+                .map_or_else(String::new, |note| format!(", {note}"));
+            say(&format!("    {:<18} {shown}{cpu}{note}", reading.row));
             let values = self
                 .results
                 .entry(reading.row)
@@ -192,6 +207,7 @@ impl Bench {
             if let Some(values) = values.get_mut(at) {
                 values.runs.push(reading.value);
                 values.cpu.extend(reading.cpu);
+                values.note = reading.note;
             }
         }
         Ok(())
@@ -226,7 +242,7 @@ impl Bench {
     }
 
     /// Calls that make data durable while mail flows, by side; not timed.
-    fn count_syncs(&mut self, out: &std::path::Path) -> Vec<BTreeMap<String, u64>> {
+    fn count_syncs(&mut self, out: &Path) -> Vec<BTreeMap<String, u64>> {
         let mut all = Vec::new();
         for side in &mut self.sides {
             let counted = (|| {
@@ -242,12 +258,11 @@ impl Bench {
         all
     }
 
-    fn flame(&mut self, out: &std::path::Path) -> Result<flame::Stacks> {
+    fn flame(&mut self, out: &Path) -> Result<flame::Stacks> {
         let side = self.sides.first_mut().context("no side")?;
         let mut processes = Vec::new();
         for pid in side.roots()? {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?;
-            processes.push((pid, name.trim().to_owned()));
+            processes.push((pid, usage::name(pid)?));
         }
         let recording = flame::Recording::start(&processes, &out.join("flame.data"))?;
         flow(side.as_mut(), 4 * self.scale.messages)?;

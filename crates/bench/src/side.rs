@@ -26,6 +26,8 @@ pub(crate) const PASSWORD: &str = "benchmark-password";
 pub(crate) const USERS: usize = 100;
 /// Accounts for POP3, `pop0` to `pop7`.
 pub(crate) const POP_USERS: usize = 8;
+/// Accounts that have many times as many messages, `scale0` to `scale9`.
+pub(crate) const SCALE_USERS: usize = 10;
 /// The account with the large mailbox.
 pub(crate) const BIG: &str = "big";
 
@@ -53,7 +55,7 @@ pub(crate) trait Side {
     fn stop_queue(&mut self) -> Result<()>;
     /// Starts the queue's part.
     fn start_queue(&mut self) -> Result<()>;
-    /// Starts everything again.
+    /// Starts everything again, ready for many sessions that sleep.
     fn restart(&mut self) -> Result<()>;
     /// Starts what serves mailboxes again.
     fn restart_store(&mut self) -> Result<()>;

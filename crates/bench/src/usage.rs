@@ -42,6 +42,15 @@ impl Tree {
         &self.0
     }
 
+    /// Whether one of them has not ended yet. Those that nobody has waited for have ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.iter().any(|pid| {
+            let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            text.rsplit_once(") ")
+                .is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        })
+    }
+
     /// Memory in KiB: the proportional share of what they share, and all that is their own.
     pub(crate) fn memory(&self) -> u64 {
         let of = |pid: &u32| {
@@ -98,6 +107,20 @@ fn stat(pid: u32, text: &str) -> Option<Stat> {
     })
 }
 
+/// What a process is called.
+pub(crate) fn name(pid: u32) -> Result<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+    Ok(name.trim().to_owned())
+}
+
+/// The most resident memory that a process has had, in KiB.
+pub(crate) fn peak(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("no VmHWM in /proc")?.parse()?)
+}
+
 /// Makes the system forget what it has read; needs root.
 pub(crate) fn drop_caches() -> Result<()> {
     nix::unistd::sync();
@@ -134,7 +157,9 @@ mod tests {
         let tree = Tree::of(&[std::process::id()]).unwrap();
         assert!(tree.pids().contains(&child.id()));
         assert!(tree.memory() > 0);
+        assert!(Tree(vec![child.id()]).is_running());
         child.kill().unwrap();
         child.wait().unwrap();
+        assert!(!Tree(vec![child.id()]).is_running());
     }
 }

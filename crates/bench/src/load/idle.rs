@@ -12,23 +12,29 @@ use super::smtp::{SmtpSession, envelope};
 /// How long a session may wait for the news of one message.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The time from the 250 for a message to the EXISTS that another session sees in IDLE.
+/// The time from the 250 for a message to the EXISTS that another session sees in IDLE, with a pause
+/// before each message.
 pub(crate) fn latency(
     smtp: SocketAddr,
     imap: SocketAddr,
     (address, password): (&str, &str),
     count: usize,
+    pause: Duration,
 ) -> Result<Sample> {
     let (seen, news) = channel();
     let mut watcher = Imap::login(imap, address, password)?;
+    let mut there = watcher.count("INBOX")?;
+    let all = there + count;
     watcher.command("SELECT INBOX")?;
     let tag = watcher.idle()?;
-    // Servers that put idle sessions away have done so then.
-    std::thread::sleep(Duration::from_secs(3));
     let watching = std::thread::spawn(move || -> Result<()> {
-        for _ in 0..count {
-            watcher.wait_exists()?;
-            seen.send(Instant::now())?;
+        while there < all {
+            let exist = watcher.wait_exists()?;
+            // One EXISTS may tell of two messages.
+            for _ in there..exist.min(all) {
+                seen.send(Instant::now())?;
+            }
+            there = there.max(exist);
         }
         watcher.done(tag)
     });
@@ -37,6 +43,7 @@ pub(crate) fn latency(
     content.extend(b".\r\n");
     let mut sample = Sample::default();
     for _ in 0..count {
+        std::thread::sleep(pause);
         session.send(&envelope(address), &content)?;
         let accepted = Instant::now();
         let at = news.recv_timeout(PATIENCE).context("no EXISTS came")?;

@@ -147,10 +147,17 @@ impl<S: Read + Write> Imap<S> {
         }
     }
 
-    /// Waits for the next EXISTS in IDLE.
-    pub(crate) fn wait_exists(&mut self) -> Result<()> {
-        while !self.lines.line()?.ends_with(b" EXISTS") {}
-        Ok(())
+    /// Waits for the next EXISTS in IDLE, and gives its number.
+    pub(crate) fn wait_exists(&mut self) -> Result<usize> {
+        loop {
+            let line = self.lines.line()?;
+            let number = line
+                .strip_prefix(b"* ")
+                .and_then(|rest| rest.strip_suffix(b" EXISTS"));
+            if let Some(number) = number {
+                return Ok(std::str::from_utf8(number)?.parse()?);
+            }
+        }
     }
 
     /// Ends IDLE.

@@ -16,6 +16,15 @@ pub(super) fn rows(text: &mut String, report: &Report<'_>) {
     }
 }
 
+/// Some rows without their heading.
+pub(super) fn lines(report: &Report<'_>, rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        line(&mut text, report, row);
+    }
+    text
+}
+
 /// Two sides of each row, as ratios.
 pub(super) fn bars(report: &Report<'_>) -> Vec<Bar> {
     let mut bars = Vec::new();
@@ -79,7 +88,9 @@ fn line(text: &mut String, report: &Report<'_>, row: &Row) {
 
 fn cell(row: &Row, values: &Values) -> String {
     if let Some(failure) = &values.failure {
-        return format!("failed: {}", failure.replace(['|', '\n'], " "));
+        // All of it is in the results.
+        let start: String = failure.chars().take(150).collect();
+        return format!("failed: {}", start.replace(['|', '\n'], " "));
     }
     let Some(median) = values.median() else {
         return "–".to_owned();
@@ -93,13 +104,16 @@ fn cell(row: &Row, values: &Values) -> String {
     if let Some(cpu) = values.cpu() {
         let _ = write!(text, ", {cpu:.2} ms CPU");
     }
+    if let Some(note) = &values.note {
+        let _ = write!(text, ", {note}");
+    }
     text
 }
 
 /// Calls that make data durable, a line for each side.
 pub(super) fn syncs(text: &mut String, report: &Report<'_>) {
     text.push_str("| | calls | all |\n|---|---|---:|\n");
-    for (name, counts) in report.names.iter().zip(&report.syncs) {
+    for (name, counts) in report.names.iter().zip(&report.extras.syncs) {
         let calls: Vec<String> = counts
             .iter()
             .map(|(call, count)| format!("{count} {call}"))

@@ -10,6 +10,8 @@ use crate::result::{Reading, Row, Unit};
 use crate::side::{PASSWORD, USERS, address, addresses};
 use crate::usage::Tree;
 
+/// Long enough for a session to be put to sleep.
+const ASLEEP: Duration = Duration::from_secs(4);
 /// Longer than servers take from one step of putting sessions away to the next.
 const CALM: Duration = Duration::from_secs(8);
 /// They may take a while for many.
@@ -33,6 +35,14 @@ pub(super) const GROUP: Group = Group {
             unit: Unit::Milliseconds,
             ..memory("idle-news", "from the 250 to EXISTS in IDLE, median", 25.0)
         },
+        Row {
+            unit: Unit::Milliseconds,
+            ..memory(
+                "idle-news-asleep",
+                "the same, to a session that was put to sleep",
+                1.0,
+            )
+        },
         memory(
             "idle-imap",
             "memory of an IMAP connection, 1,000 in IDLE",
@@ -48,14 +58,15 @@ pub(super) const GROUP: Group = Group {
     prepare: nothing,
     run: |world| {
         let (some, many) = world.scale.idle;
-        let user = address("user0");
-        let sample = idle::latency(
-            world.side.smtp(),
-            world.side.imap(),
-            (&user, PASSWORD),
-            world.scale.watched,
-        )?;
-        let mut readings = vec![Reading::new("idle-news", sample.percentile(0.5))];
+        let watched = world.scale.watched;
+        let mut readings = vec![news(world, "idle-news", watched, Duration::ZERO)?];
+        world.side.restart()?;
+        readings.push(news(
+            world,
+            "idle-news-asleep",
+            watched.div_ceil(4),
+            ASLEEP,
+        )?);
         let logins = addresses("user", USERS);
         for (row, count) in [("idle-imap", some), ("idle-imap-many", many)] {
             let imap = world.side.imap();
@@ -68,7 +79,15 @@ pub(super) const GROUP: Group = Group {
         Ok(readings)
     },
     once: true,
+    alone: false,
 };
+
+fn news(world: &World<'_>, row: &'static str, count: usize, pause: Duration) -> Result<Reading> {
+    let (smtp, imap) = (world.side.smtp(), world.side.imap());
+    let user = address("user0");
+    let sample = idle::latency(smtp, imap, (&user, PASSWORD), count, pause)?;
+    Ok(Reading::new(row, sample.percentile(0.5)))
+}
 
 /// KiB that each of `count` sessions costs beside the first of them; they last as long as what `open`
 /// gives. What a server loads and keeps for the first is not what each costs, and what it has kept of

@@ -4,6 +4,7 @@ pub(super) mod change;
 pub(super) mod cold;
 pub(super) mod mixed;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -44,24 +45,27 @@ pub(super) const READ: Group = Group {
     prepare: fill,
     run: |world| {
         // Cold rows of a run before may have left nothing in memory.
-        read(world, &mut Vec::new())?;
-        let mut readings = Vec::new();
-        read(world, &mut readings)?;
-        Ok(readings)
+        let (big, messages) = (address(BIG), world.scale.mailbox);
+        read(world.side.imap(), &big, messages)?;
+        read(world.side.imap(), &big, messages)
     },
     once: false,
+    alone: false,
 };
 
 /// Makes the large mailbox where it is not there yet.
-fn fill(world: &mut World<'_>) -> Result<()> {
+pub(super) fn fill(world: &mut World<'_>) -> Result<()> {
     let mut imap = login(world)?;
     let there = imap.count("INBOX")?;
     imap.fill("INBOX", there, world.scale.mailbox.saturating_sub(there))
 }
 
 fn login(world: &World<'_>) -> Result<Imap> {
-    let imap = Imap::login(world.side.imap(), &address(BIG), PASSWORD)?;
-    Ok(imap.large())
+    login_as(world.side.imap(), &address(BIG))
+}
+
+fn login_as(server: SocketAddr, account: &str) -> Result<Imap> {
+    Ok(Imap::login(server, account, PASSWORD)?.large())
 }
 
 fn push(readings: &mut Vec<Reading>, row: &'static str, took: Duration) {
@@ -69,9 +73,9 @@ fn push(readings: &mut Vec<Reading>, row: &'static str, took: Duration) {
 }
 
 /// A FETCH that has to answer for each message.
-fn fetch(world: &World<'_>, imap: &mut Imap, items: &str) -> Result<(Answer, Duration)> {
+fn fetch(imap: &mut Imap, wanted: usize, items: &str) -> Result<(Answer, Duration)> {
     let (answer, took) = imap.timed(&format!("FETCH 1:* {items}"))?;
-    let (got, wanted) = (answer.untagged, world.scale.mailbox);
+    let got = answer.untagged;
     ensure!(
         got >= wanted,
         "FETCH {items} answered for {got} of {wanted} messages"
@@ -79,22 +83,23 @@ fn fetch(world: &World<'_>, imap: &mut Imap, items: &str) -> Result<(Answer, Dur
     Ok((answer, took))
 }
 
-fn read(world: &mut World<'_>, readings: &mut Vec<Reading>) -> Result<()> {
-    let mut imap = login(world)?;
+/// The rows of `READ`, on an INBOX with so many messages that the benchmark made.
+pub(super) fn read(server: SocketAddr, account: &str, messages: usize) -> Result<Vec<Reading>> {
+    let mut all = Vec::new();
+    let readings = &mut all;
+    let mut imap = login_as(server, account)?;
     push(readings, "select", imap.timed("SELECT INBOX")?.1);
-    push(readings, "fetch-flags", fetch(world, &mut imap, "FLAGS")?.1);
-    let structure = fetch(world, &mut imap, "(ENVELOPE BODYSTRUCTURE)")?.1;
-    push(readings, "fetch-structure", structure);
-    let fields = fetch(
-        world,
-        &mut imap,
-        "BODY.PEEK[HEADER.FIELDS (SUBJECT FROM DATE)]",
-    )?
-    .1;
-    push(readings, "fetch-header", fields);
-    let (answer, took) = fetch(world, &mut imap, "BODY.PEEK[]")?;
+    let fields = "BODY.PEEK[HEADER.FIELDS (SUBJECT FROM DATE)]";
+    for (row, items) in [
+        ("fetch-flags", "FLAGS"),
+        ("fetch-structure", "(ENVELOPE BODYSTRUCTURE)"),
+        ("fetch-header", fields),
+    ] {
+        push(readings, row, fetch(&mut imap, messages, items)?.1);
+    }
+    let (answer, took) = fetch(&mut imap, messages, "BODY.PEEK[]")?;
     ensure!(
-        answer.octets > world.scale.mailbox * 1500,
+        answer.octets > messages * 1500,
         "FETCH BODY[] gave {} octets",
         answer.octets
     );
@@ -108,14 +113,14 @@ fn read(world: &mut World<'_>, readings: &mut Vec<Reading>) -> Result<()> {
     push(
         readings,
         "search-body",
-        search(&mut imap, &body, world.scale.mailbox / 100)?,
+        search(&mut imap, &body, messages / 100)?,
     );
     push(
         readings,
         "search-unseen",
-        search(&mut imap, "UNSEEN", world.scale.mailbox)?,
+        search(&mut imap, "UNSEEN", messages)?,
     );
-    Ok(())
+    Ok(all)
 }
 
 /// A SEARCH that has to find so many at least.

@@ -46,6 +46,7 @@ pub(super) const GROUP: Group = Group {
         Ok(readings)
     },
     once: false,
+    alone: false,
 };
 
 fn prepare(world: &mut World<'_>) -> Result<()> {

@@ -61,6 +61,7 @@ pub(super) const FLOW: Group = Group {
         Ok(readings)
     },
     once: false,
+    alone: false,
 };
 
 /// Into the queue, where mail stays meanwhile.
@@ -85,6 +86,7 @@ pub(super) const ACCEPT: Group = Group {
         measured
     },
     once: false,
+    alone: false,
 };
 
 fn accept(world: &mut World<'_>) -> Result<Vec<Reading>> {
@@ -132,4 +134,5 @@ pub(super) const RELAY: Group = Group {
         Ok(vec![rate("relay", &sample, cpu)])
     },
     once: false,
+    alone: false,
 };

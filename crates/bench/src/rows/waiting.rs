@@ -9,7 +9,10 @@ use super::{Group, World, nothing};
 use crate::load::smtp::wait_accepts;
 use crate::result::{Reading, Row, Unit};
 use crate::side::{Mailboxes, RELAY_DOMAIN, load};
+use crate::usage::{self, Tree};
 
+/// As the rows' titles say.
+const USUAL: usize = 100_000;
 const PATIENCE: Duration = Duration::from_mins(20);
 
 const fn row(id: &'static str, title: &'static str, reach: f64) -> Row {
@@ -35,7 +38,7 @@ pub(super) const GROUP: Group = Group {
         let count = world.scale.waiting;
         let mailboxes = Mailboxes::open(world.side)?;
         world.side.hold()?;
-        load(world.side.smtp(), 50, count, 1024).run()?;
+        load(world.side.smtp(), 100, count, 1024).run()?;
         let list = time_list(world, count)?;
         world.side.stop_queue()?;
         let begun = Instant::now();
@@ -48,14 +51,38 @@ pub(super) const GROUP: Group = Group {
         let accepts = begun.elapsed();
         mailboxes.wait(count, PATIENCE)?;
         let drained = begun.elapsed();
-        Ok(vec![
-            Reading::new("waiting-list", list.as_secs_f64()),
-            Reading::new("waiting-accept", accepts.as_secs_f64()),
-            Reading::new("waiting-drain", drained.as_secs_f64()),
-        ])
+        let note = note(world, count)?;
+        let times = [
+            ("waiting-list", list),
+            ("waiting-accept", accepts),
+            ("waiting-drain", drained),
+        ];
+        let reading = |(row, took): (&'static str, Duration)| Reading {
+            note: note
+                .clone()
+                .filter(|_| row == "waiting-drain" || count != USUAL),
+            ..Reading::new(row, took.as_secs_f64())
+        };
+        Ok(times.map(reading).to_vec())
     },
     once: true,
+    alone: false,
 };
+
+/// How many there were, and what the process that keeps the queue used since its start.
+fn note(world: &World<'_>, count: usize) -> Result<Option<String>> {
+    for pid in Tree::of(&world.side.roots()?)?.pids() {
+        // Others may end meanwhile.
+        let name = usage::name(*pid).unwrap_or_default();
+        if ["queued", "qmgr"].contains(&&*name) {
+            let mebibytes = usage::peak(*pid)? / 1024.0;
+            return Ok(Some(format!(
+                "{count} messages, {name} at most {mebibytes:.0} MiB"
+            )));
+        }
+    }
+    Ok(None)
+}
 
 fn time_list(world: &World<'_>, count: usize) -> Result<Duration> {
     let begun = Instant::now();

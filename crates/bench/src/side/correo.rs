@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use testkit::{Daemon, Suite};
 
-use super::{BIG, DOMAIN, Mailboxes, PASSWORD, POP_USERS, RELAY_DOMAIN, Side, USERS, load};
+use super::{
+    BIG, DOMAIN, Mailboxes, PASSWORD, POP_USERS, RELAY_DOMAIN, SCALE_USERS, Side, USERS, load,
+};
 use crate::load::Sample;
 use crate::load::sink::Sink;
 
@@ -38,6 +40,9 @@ impl Correo {
         }
         for number in 0..POP_USERS {
             builder = builder.account(&format!("pop{number}"), PASSWORD);
+        }
+        for number in 0..SCALE_USERS {
+            builder = builder.account(&format!("scale{number}"), PASSWORD);
         }
         let suite = builder.account(BIG, PASSWORD).start()?;
         Ok(Self { suite, programs })

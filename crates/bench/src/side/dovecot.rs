@@ -4,15 +4,18 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::User;
 use testkit::{Process, wait_until};
 
 use super::PASSWORD;
+use crate::usage::Tree;
 
-/// Dovecot's IMAP, POP3 and LMTP over mdbox, durable, with idle sessions put to sleep.
+/// Dovecot's IMAP, POP3 and LMTP over mdbox, durable.
 #[derive(Debug)]
 pub(crate) struct Dovecot {
     process: Option<Process>,
     place: std::path::PathBuf,
+    owner: User,
     pub(crate) imap: SocketAddr,
     pub(crate) pop3: SocketAddr,
     pub(crate) lmtp: SocketAddr,
@@ -25,34 +28,38 @@ impl Dovecot {
         for folder in ["run", "mail", "state"] {
             fs::create_dir_all(place.join(folder))?;
         }
-        let owner = nix::unistd::User::from_name("mail")?.context("there is no user mail")?;
+        let owner = User::from_name("mail")?.context("there is no user mail")?;
         nix::unistd::chown(&place.join("mail"), Some(owner.uid), Some(owner.gid))?;
-        let (uid, gid) = (owner.uid, owner.gid);
-        fs::write(
-            place.join("dovecot.conf"),
-            configuration(&place, port, uid.as_raw(), gid.as_raw()),
-        )?;
         let at = |offset| SocketAddr::from(([127, 0, 0, 1], port + offset));
         let mut dovecot = Self {
             process: None,
             place,
+            owner,
             imap: at(0),
             pop3: at(1),
             lmtp: at(2),
         };
-        dovecot.up()?;
+        dovecot.up(false)?;
         Ok(dovecot)
     }
 
-    /// Stops and starts it.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    /// Stops and starts it. If `hibernates`, idle sessions are put to sleep behind two seconds: best
+    /// for memory, but a change in the last half second of these is not told before the next one.
+    pub(crate) fn restart(&mut self, hibernates: bool) -> Result<()> {
         if let Some(mut process) = self.process.take() {
+            let all = Tree::of(&[process.id()])?;
             process.terminate()?;
+            // What serves many sessions lasts longer than the master, and keeps its sockets.
+            wait_until("Dovecot's processes end", || {
+                Ok((!all.is_running()).then_some(()))
+            })?;
         }
-        self.up()
+        self.up(hibernates)
     }
 
-    fn up(&mut self) -> Result<()> {
+    fn up(&mut self, hibernates: bool) -> Result<()> {
+        let text = configuration(&self.place, self.imap.port(), &self.owner, hibernates);
+        fs::write(self.place.join("dovecot.conf"), text)?;
         let mut command = Command::new("dovecot");
         command
             .arg("-F")
@@ -84,8 +91,10 @@ impl Dovecot {
     }
 }
 
-fn configuration(place: &Path, port: u16, uid: u32, gid: u32) -> String {
+fn configuration(place: &Path, port: u16, owner: &User, hibernates: bool) -> String {
     let base = place.display();
+    let (uid, gid) = (owner.uid, owner.gid);
+    let asleep = if hibernates { "2s" } else { "0" };
     let (pop3, lmtp) = (port + 1, port + 2);
     format!(
         "protocols = imap pop3 lmtp\nbase_dir = {base}/run\nstate_dir = {base}/state\n\
@@ -94,7 +103,7 @@ fn configuration(place: &Path, port: u16, uid: u32, gid: u32) -> String {
          default_process_limit = 2000\ndefault_client_limit = 20000\ndefault_idle_kill = 5s\n\
          first_valid_uid = 1\nmail_uid = {uid}\nmail_gid = {gid}\n\
          mail_location = mdbox:{base}/mail/%u\nmail_fsync = always\n\
-         mail_max_userip_connections = 20000\nimap_hibernate_timeout = 2s\n\
+         mail_max_userip_connections = 20000\nimap_hibernate_timeout = {asleep}\n\
          auth_cache_size = 4M\n\
          passdb {{\n  driver = static\n  args = password={PASSWORD}\n}}\n\
          userdb {{\n  driver = static\n  args = uid={uid} gid={gid} home={base}/mail/%u\n}}\n\

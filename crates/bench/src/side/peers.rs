@@ -120,12 +120,12 @@ impl Side for Peers {
 
     fn restart(&mut self) -> Result<()> {
         self.postfix.down()?;
-        self.dovecot.restart()?;
+        self.dovecot.restart(true)?;
         self.postfix.up()
     }
 
     fn restart_store(&mut self) -> Result<()> {
-        self.dovecot.restart()
+        self.dovecot.restart(false)
     }
 
     fn logs(&self) -> String {

@@ -129,7 +129,7 @@ fn main_cf(place: &Path, lmtp: &Path, sink: SocketAddr) -> String {
          virtual_mailbox_domains = {DOMAIN}\nvirtual_mailbox_maps = static:yes\n\
          virtual_transport = lmtp:unix:{lmtp}\nlmtp_destination_concurrency_limit = 40\n\
          lmtp_destination_recipient_limit = 1\nlmtp_connection_cache_on_demand = yes\n\
-         lmtp_connection_cache_destinations = unix:{lmtp}\n\
+         lmtp_connection_cache_destinations = static:all\n\
          transport_maps = inline:{{{RELAY_DOMAIN}=relay:[{ip}]:{port}}}\n\
          relay_destination_concurrency_limit = 40\nsmtp_connection_cache_destinations = [{ip}]:{port}\n\
          smtp_dns_support_level = disabled\nsmtp_tls_security_level = none\n\

@@ -24,6 +24,7 @@ pub(in crate::rows) const CHANGE: Group = Group {
     },
     run: change,
     once: false,
+    alone: false,
 };
 
 /// A command for each message.
@@ -33,6 +34,7 @@ pub(in crate::rows) const APPEND: Group = Group {
     prepare: |world| create(world, &["Appends"]),
     run: |world| append(world, "append", "Appends", 1),
     once: false,
+    alone: false,
 };
 
 /// One command for all (RFC 3502).
@@ -42,6 +44,7 @@ pub(in crate::rows) const MULTIAPPEND: Group = Group {
     prepare: |world| create(world, &["Multi"]),
     run: |world| append(world, "multiappend", "Multi", world.scale.some),
     once: false,
+    alone: false,
 };
 
 fn create(world: &mut World<'_>, names: &[&str]) -> Result<()> {

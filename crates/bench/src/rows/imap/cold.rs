@@ -30,9 +30,14 @@ pub(in crate::rows) const GROUP: Group = Group {
             if row == "cold-flags" {
                 push(&mut readings, "cold-select", select);
             }
-            push(&mut readings, row, fetch(world, &mut imap, items)?.1);
+            push(
+                &mut readings,
+                row,
+                fetch(&mut imap, world.scale.mailbox, items)?.1,
+            );
         }
         Ok(readings)
     },
     once: false,
+    alone: false,
 };

@@ -27,6 +27,7 @@ pub(in crate::rows) const GROUP: Group = Group {
     prepare: nothing,
     run: many,
     once: false,
+    alone: false,
 };
 
 fn many(world: &mut World<'_>) -> Result<Vec<Reading>> {
