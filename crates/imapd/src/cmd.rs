@@ -48,7 +48,7 @@ impl Conversation {
                 self.update(true).await;
                 self.ok(&tag, None, "done");
             }
-            Command::Idle => self.idle(tag),
+            Command::Idle => self.idle(tag).await,
             Command::Namespace => {
                 // One personal namespace without a prefix (RFC 2342 §5).
                 push_untagged(&mut self.out, "NAMESPACE ((\"\" \"/\")) NIL NIL");

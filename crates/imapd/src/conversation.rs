@@ -16,6 +16,7 @@ use crate::Shared;
 use crate::answer::No;
 use crate::capability::{Offer, capabilities};
 use crate::cmd::Appending;
+use crate::mailboxes::Health;
 use crate::view::{Show, View};
 
 /// What the connection has to do next.
@@ -140,7 +141,7 @@ impl Conversation {
     pub(crate) async fn mailbox_changed(&mut self) {
         match (&self.waiting, &mut self.view) {
             (Waiting::Idle(_), Some(view)) => {
-                view.wait().await;
+                view.changed().await;
             }
             _ => std::future::pending().await,
         }
@@ -189,19 +190,11 @@ impl Conversation {
             modseq: self.condstore,
         };
         let Some(view) = &mut self.view else { return };
-        let updated = view
-            .update(&self.shared.mailboxes, &mut self.out, show)
-            .await;
-        let gone = view.gone;
-        if let Err(no) = updated {
-            warn!(
-                sid = self.sid,
-                reason = no.text,
-                "the mailbox cannot be opened again"
-            );
-            self.end("the mailbox cannot be read any more");
-        } else if gone {
-            self.end("the mailbox was deleted");
+        view.settled().await;
+        match view.health() {
+            Health::Good | Health::Lost => view.update(&mut self.out, show),
+            Health::Gone => self.end("the mailbox was deleted"),
+            Health::Broken => self.end("the mailbox cannot be read any more"),
         }
     }
 
@@ -253,10 +246,12 @@ impl Conversation {
         true
     }
 
-    pub(crate) fn idle(&mut self, tag: Tag) {
+    pub(crate) async fn idle(&mut self, tag: Tag) {
         push_continuation(&mut self.out, "idling");
         self.session.expect_done();
         self.waiting = Waiting::Idle(tag);
+        // From here on only news wake it.
+        self.update(true).await;
     }
 
     async fn idle_done(&mut self) {

@@ -21,6 +21,7 @@ mod capability;
 mod cmd;
 mod connection;
 mod conversation;
+mod mailboxes;
 mod view;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ use mail_rpc::pb::mailbox::v1::mailbox_service_client::MailboxServiceClient;
 use mail_rpc::transport::Endpoint;
 use tonic::transport::Channel;
 use tracing::warn;
+
+use mailboxes::Mailboxes;
 
 /// The service with TLS from the start.
 const IMAPS: &str = "imaps";
@@ -49,7 +52,8 @@ struct Shared {
     context: Context,
     authenticator: Authenticator,
     fetcher: Fetcher,
-    mailboxes: MailboxServiceClient<Channel>,
+    store: MailboxServiceClient<Channel>,
+    mailboxes: Arc<Mailboxes>,
 }
 
 fn main() -> ExitCode {
@@ -64,11 +68,14 @@ async fn start(context: Context) -> anyhow::Result<()> {
     let config = context.config();
     let channel = |endpoint: &str| context.channel(&endpoint.parse::<Endpoint>()?);
     let mailbox = channel(&config.rpc.mailbox)?;
+    let store = MailboxServiceClient::new(mailbox.clone()).max_decoding_message_size(MAX_ANSWER);
+    let cache = usize::try_from(config.imapd.mailbox_cache.bytes()).unwrap_or(usize::MAX);
     let shared = Arc::new(Shared {
         context: context.clone(),
         authenticator: Authenticator::new(channel(&config.rpc.directory_auth)?),
-        fetcher: Fetcher::start(mailbox.clone()),
-        mailboxes: MailboxServiceClient::new(mailbox).max_decoding_message_size(MAX_ANSWER),
+        fetcher: Fetcher::start(mailbox),
+        mailboxes: Mailboxes::new(store.clone(), cache),
+        store,
     });
     let mut services = vec![Service {
         name: IMAP,

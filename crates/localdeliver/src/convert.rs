@@ -135,6 +135,8 @@ pub(crate) fn snapshot_events(snapshot: &Snapshot) -> Vec<pb::WatchEvent> {
         first.highest_modseq = snapshot.highest_modseq;
         first.keywords.clone_from(&snapshot.keywords);
         first.first_recent_uid = snapshot.first_recent.unwrap_or(0);
+        first.epoch = snapshot.epoch;
+        first.unchanged = snapshot.unchanged;
     }
     let events = frames.into_iter().map(Out::Snapshot);
     let end = std::iter::once(Out::SnapshotEnd(pb::SnapshotEnd {}));

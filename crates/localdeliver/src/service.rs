@@ -43,6 +43,8 @@ struct Inner {
     locks: Locks,
     budget: Budget,
     searches: Semaphore,
+    /// Told with what accounts tell of their own epoch: another process begins another history.
+    epoch: u64,
 }
 
 impl Service {
@@ -54,6 +56,7 @@ impl Service {
             locks: Locks::default(),
             budget: Budget::new(config.localdeliver.max_memory.bytes() / 2),
             searches: Semaphore::new(config.localdeliver.max_searches.max(1)),
+            epoch: rand::random(),
         }))
     }
 

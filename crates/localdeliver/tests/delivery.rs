@@ -192,6 +192,32 @@ async fn a_watcher_hears_at_once_and_sigterm_ends_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_process_begins_another_epoch() {
+    let rig = Rig::start().await;
+    let mut epochs = Vec::new();
+    for _ in 0..2 {
+        let _daemon = rig.daemon();
+        let mut client = rig.client().await;
+        let (first, _events) = watch(&mut client, 3).await;
+        let request = pb::WatchRequest {
+            account_id: 3,
+            mailbox_id: first.mailbox_id,
+            known: Some(pb::KnownMailbox {
+                mailbox_id: first.mailbox_id,
+                epoch: first.epoch,
+                highest_modseq: first.highest_modseq,
+            }),
+            ..pb::WatchRequest::default()
+        };
+        let mut events = client.watch(request).await.unwrap().into_inner();
+        let event = events.message().await.unwrap().unwrap().event.unwrap();
+        assert!(matches!(event, Event::Snapshot(frame) if frame.unchanged));
+        epochs.push(first.epoch);
+    }
+    assert_ne!(epochs[0], epochs[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_pop3_session_has_the_maildrop() {
     let rig = Rig::start().await;
     let _daemon = rig.daemon();

@@ -29,6 +29,9 @@ pub struct Imapd {
     /// The largest command with its literals, without APPEND's message. Clients send long lists of
     /// UIDs; RFC 2683 §3.2.1.5 asks for at least 8,000 octets.
     pub max_command_size: Size,
+    /// Memory for mailboxes that no session has selected just now, some octets a message: selecting
+    /// one again asks only whether it has changed. 0 keeps none.
+    pub mailbox_cache: Size,
     /// Wrong commands in a row before the connection ends.
     pub max_errors: u32,
 }
@@ -45,6 +48,7 @@ impl Default for Imapd {
             login_timeout: Duration::from_secs(60),
             max_message_size: Size::from_mib(100),
             max_command_size: Size::from_kib(256),
+            mailbox_cache: Size::from_mib(32),
             max_errors: 20,
         }
     }

@@ -7,7 +7,7 @@ mod stage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ use crate::snapshot::{IndexCopy, Keeper};
 use crate::store::Options;
 use crate::write::defaults;
 use crate::{
-    Applied, ApplyError, DeliveryKey, Event, Operation, Snapshot, StoreError, Target, Watcher,
+    Applied, ApplyError, DeliveryKey, Event, Known, Operation, Snapshot, StoreError, Target,
+    Watcher,
 };
 use index::{Index, Pool};
 use recent::Recent;
@@ -54,7 +55,13 @@ pub struct Account {
     /// Emails were removed since their space was looked at; at first nobody knows.
     may_have_dead: AtomicBool,
     failed: AtomicBool,
+    /// Which opening of an account of this process it is.
+    epoch: u64,
 }
+
+/// Accounts that this process has opened: what one of them told of its mailboxes does not hold for
+/// the next one of the same folder, which may have been mended in between.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) type Outcome = Result<Result<Applied, ApplyError>, Arc<StoreError>>;
 
@@ -133,6 +140,7 @@ impl Account {
             keeper: Keeper::default(),
             may_have_dead: AtomicBool::new(true),
             failed: AtomicBool::new(false),
+            epoch: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
         account.replay(now)?;
         Ok(account)
@@ -172,6 +180,10 @@ impl Account {
         self.id
     }
 
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// The account's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -207,6 +219,18 @@ impl Account {
         claim_recent: bool,
         callback: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Option<(Snapshot, Watcher)>, StoreError> {
+        self.watch_known(target, claim_recent, None, callback)
+    }
+
+    /// The same for a watcher that has seen the mailbox before: if nothing has changed since, the
+    /// snapshot says so instead of naming all messages.
+    pub fn watch_known(
+        &self,
+        target: &Target,
+        claim_recent: bool,
+        known: Option<Known>,
+        callback: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Option<(Snapshot, Watcher)>, StoreError> {
         // No change can come between the snapshot and the watching.
         let _writer = lock(&self.writer);
         let mut recent = lock(&self.recent);
@@ -217,8 +241,17 @@ impl Account {
         let Some(row) = state.mailboxes.get(&id) else {
             return Ok(None);
         };
-        let mut snapshot = self.snapshot(id, row)?;
-        snapshot.messages.extend(recent.messages(id));
+        let mut snapshot = self.snapshot(id, row);
+        let now = Known {
+            mailbox: snapshot.mailbox_id,
+            epoch: snapshot.epoch,
+            highest_modseq: snapshot.highest_modseq,
+        };
+        snapshot.unchanged = known == Some(now);
+        if !snapshot.unchanged {
+            snapshot.messages = self.message_states(id, row)?;
+            snapshot.messages.extend(recent.messages(id));
+        }
         if claim_recent && row.recent_from < row.uid_next {
             snapshot.first_recent = Some(row.recent_from);
             self.claim(&state, id, &mut recent);

@@ -67,8 +67,24 @@ pub struct Snapshot {
     pub keywords: Vec<String>,
     /// UIDs from here on are `\Recent` to this watcher.
     pub first_recent: Option<u32>,
+    /// MODSEQs of the same epoch tell of the same history; another one begins with each opening of
+    /// the account.
+    pub epoch: u64,
+    /// The watcher knows all messages: `messages` is empty.
+    pub unchanged: bool,
     /// All messages in order of UID.
     pub messages: Vec<MessageState>,
+}
+
+/// What a watcher has of a mailbox already: [`Snapshot`]'s fields, with the MODSEQ of the last change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The mailbox.
+    pub mailbox: MailboxId,
+    /// Of the snapshot.
+    pub epoch: u64,
+    /// Behind the last change.
+    pub highest_modseq: u64,
 }
 
 type Callback = Arc<dyn Fn(Event) + Send + Sync>;

@@ -49,7 +49,7 @@ mod store;
 mod write;
 
 pub use account::Account;
-pub use change::{Change, Event, MessageState, Snapshot, Watcher};
+pub use change::{Change, Event, Known, MessageState, Snapshot, Watcher};
 pub use check::CheckReport;
 pub use deliver::Delivery;
 pub use disk::{Disk, DiskFile, FileSystem};

@@ -156,7 +156,12 @@ impl Ahead {
 }
 
 impl Account {
-    pub(crate) fn snapshot(&self, id: u64, row: &MailboxRow) -> Result<Snapshot, StoreError> {
+    /// The messages of a mailbox that the index has.
+    pub(crate) fn message_states(
+        &self,
+        id: u64,
+        row: &MailboxRow,
+    ) -> Result<Vec<MessageState>, StoreError> {
         let txn = self.index.read()?;
         let table = txn.open_table(MESSAGES)?;
         let mut messages = Vec::with_capacity(row.messages as usize);
@@ -169,7 +174,12 @@ impl Account {
             }));
             Ok(true)
         })?;
-        Ok(Snapshot {
+        Ok(messages)
+    }
+
+    /// A mailbox without its messages.
+    pub(crate) fn snapshot(&self, id: u64, row: &MailboxRow) -> Snapshot {
+        Snapshot {
             mailbox_id: id.into(),
             name: row.name.clone(),
             uid_validity: row.uid_validity,
@@ -177,8 +187,10 @@ impl Account {
             highest_modseq: row.highest_modseq,
             keywords: row.keywords.clone(),
             first_recent: None,
-            messages,
-        })
+            epoch: self.epoch(),
+            unchanged: false,
+            messages: Vec::new(),
+        }
     }
 
     /// All mailboxes in order of name, INBOX first.

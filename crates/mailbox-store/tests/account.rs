@@ -13,7 +13,8 @@ use bytes::Bytes;
 use mail_types::{AccountId, Flags, MailboxId, SystemFlag, Uid, UidSet};
 use mailbox_store::{
     Account, Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Event, Expunge, FlagChange,
-    FlagMode, FlagNames, MailStore, MailboxName, Message, Operation, Options, SpecialUse, Target,
+    FlagMode, FlagNames, Known, MailStore, MailboxName, Message, Operation, Options, Snapshot,
+    SpecialUse, Target,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -413,6 +414,52 @@ fn watchers_see_a_snapshot_and_then_each_change() {
         (two.expunged.clone(), two.modseq),
         (set(&[1]), one.modseq + 1)
     );
+}
+
+#[test]
+fn who_knows_a_mailbox_is_told_only_that_it_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, account) = open(folder.path());
+    apply(&account, mail("a")).unwrap();
+    let target = Target::Name(name("INBOX"));
+    let watch = |account: &Account, known| {
+        let watched = account.watch_known(&target, false, known, |_| {});
+        watched.unwrap().unwrap().0
+    };
+    let known = |snapshot: &Snapshot| Known {
+        mailbox: snapshot.mailbox_id,
+        epoch: snapshot.epoch,
+        highest_modseq: snapshot.highest_modseq,
+    };
+    let first = watch(&account, None);
+    assert!(!first.unchanged);
+    let same = watch(&account, Some(known(&first)));
+    assert_eq!((same.unchanged, same.messages.len()), (true, 0));
+    let (other, is_other) = (known(&first), |other| watch(&account, Some(other)));
+    let others = [
+        Known {
+            mailbox: 99.into(),
+            ..other
+        },
+        Known {
+            epoch: other.epoch + 1,
+            ..other
+        },
+        Known {
+            highest_modseq: other.highest_modseq - 1,
+            ..other
+        },
+    ];
+    for other in others.map(is_other) {
+        assert_eq!((other.unchanged, other.messages.len()), (false, 1));
+    }
+    apply(&account, mail("b")).unwrap();
+    let now = watch(&account, Some(known(&first)));
+    assert_eq!((now.unchanged, now.messages.len()), (false, 2));
+    drop((account, store));
+    let (_store, account) = open(folder.path());
+    let anew = watch(&account, Some(known(&now)));
+    assert_eq!((anew.unchanged, anew.messages.len()), (false, 2));
 }
 
 #[test]

@@ -29,7 +29,10 @@ fn uids(range: std::ops::RangeInclusive<u32>) -> UidSet {
 fn state(account: &Account) -> (Vec<Snapshot>, Vec<String>) {
     let snapshot = |info: mailbox_store::MailboxInfo| {
         let watched = account.watch(&Target::Id(info.id), false, |_| {});
-        watched.unwrap().unwrap().0
+        Snapshot {
+            epoch: 0,
+            ..watched.unwrap().unwrap().0
+        }
     };
     let mailboxes = account.mailboxes().into_iter().map(snapshot).collect();
     (mailboxes, account.subscriptions())

@@ -115,9 +115,8 @@ async fn open(
     let request = pb::WatchRequest {
         account_id: account.get(),
         name: "INBOX".to_owned(),
-        mailbox_id: 0,
-        claim_recent: false,
         pop3_lock: true,
+        ..pb::WatchRequest::default()
     };
     let trouble = |status: Status| {
         warn!(%account, %status, "cannot open the maildrop");

@@ -1,7 +1,7 @@
 //! IMAP (RFC 3501 and what clients rely on beside it).
 
 use anyhow::{Result, ensure};
-use testkit::{Tool, have, wait_until};
+use testkit::{Daemon, Dialogue, Suite, Tool, have, wait_until};
 
 use crate::support::{imap, message, new_user, shared, submit, wait_mail};
 
@@ -128,5 +128,125 @@ fn many_clients_in_one_mailbox_agree() -> Result<()> {
         .args([&user.address, &user.password, "5"])
         .run()?;
     assert!(said.text().contains("all agree"), "{}", said.all());
+    Ok(())
+}
+
+#[test]
+fn a_mailbox_is_renamed_and_deleted_under_a_session() -> Result<()> {
+    let suite = shared()?;
+    let user = new_user(&suite, "under")?;
+    let mut one = imap(&suite, &user, "INBOX")?;
+    one.imap("a", "CREATE Old")?;
+    let mut two = imap(&suite, &user, "Old")?;
+    one.imap("b", "RENAME Old New")?;
+    one.imap("c", "CREATE Old")?;
+    append(&mut one, "d", "New")?;
+    let lines = two.imap("e", "NOOP")?;
+    ensure!(lines.iter().any(|line| line == "* 1 EXISTS"), "{lines:?}");
+    // The name means another mailbox now, whoever has looked at the first one.
+    let lines = one.imap("f", "SELECT Old")?;
+    ensure!(lines.iter().any(|line| line == "* 0 EXISTS"), "{lines:?}");
+    let lines = one.imap("g", "SELECT New")?;
+    ensure!(lines.iter().any(|line| line == "* 1 EXISTS"), "{lines:?}");
+    one.imap("h", "SELECT INBOX")?;
+    one.imap("i", "DELETE New")?;
+    two.send("j NOOP")?;
+    let line = two.line()?.unwrap_or_default();
+    ensure!(line.starts_with("* BYE"), "{line}");
+    one.imap("k", "CREATE New")?;
+    let lines = one.imap("l", "SELECT New")?;
+    ensure!(lines.iter().any(|line| line == "* 0 EXISTS"), "{lines:?}");
+    Ok(())
+}
+
+#[test]
+fn a_mailbox_that_was_left_is_seen_as_it_is_now() -> Result<()> {
+    let suite = shared()?;
+    let user = new_user(&suite, "again")?;
+    let mut one = imap(&suite, &user, "INBOX")?;
+    one.imap("a", "CREATE Box")?;
+    for (round, count) in (1..6).enumerate() {
+        append(&mut one, "b", "Box")?;
+        // Once with nobody there, then beside another session.
+        let beside = (round % 2 == 1)
+            .then(|| imap(&suite, &user, "Box"))
+            .transpose()?;
+        for _ in 0..2 {
+            let lines = one.imap("c", "SELECT Box")?;
+            let exists = format!("* {count} EXISTS");
+            ensure!(lines.contains(&exists), "{count}: {lines:?}");
+            let lines = one.imap("d", "FETCH 1:* (UID FLAGS)")?;
+            let all = lines.iter().filter(|line| line.contains(" FETCH ("));
+            ensure!(all.count() == count, "{lines:?}");
+            one.imap("e", "UNSELECT")?;
+        }
+        drop(beside);
+        if count == 3 {
+            let mut other = imap(&suite, &user, "Box")?;
+            other.imap("f", "STORE 2 +FLAGS (\\Flagged)")?;
+            other.imap("g", "LOGOUT")?;
+            let lines = one.imap("h", "SELECT Box")?;
+            ensure!(lines.iter().any(|line| line == "* 3 EXISTS"), "{lines:?}");
+            let lines = one.imap("i", "FETCH 2 FLAGS")?;
+            ensure!(
+                lines.iter().any(|line| line.contains("Flagged")),
+                "{lines:?}"
+            );
+            one.imap("j", "UNSELECT")?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sessions_outlive_localdeliver() -> Result<()> {
+    let suite = Suite::of("aula.test").start()?;
+    let user = new_user(&suite, "outlives")?;
+    let mut one = imap(&suite, &user, "INBOX")?;
+    append(&mut one, "a", "INBOX")?;
+    append(&mut one, "b", "INBOX")?;
+    let mut two = imap(&suite, &user, "INBOX")?;
+    let mut idler = imap(&suite, &user, "INBOX")?;
+    idler.send("i IDLE")?;
+    idler.line()?;
+    for round in 3..6 {
+        suite.kill(Daemon::Localdeliver)?;
+        suite.start(Daemon::Localdeliver)?;
+        wait_until("commands work again", || {
+            one.send("c STORE 1 +FLAGS (\\Seen)")?;
+            let lines = one.until_tagged("c")?;
+            Ok(lines
+                .last()
+                .is_some_and(|line| line.starts_with("c OK"))
+                .then_some(()))
+        })?;
+        append(&mut one, "d", "INBOX")?;
+        let exists = format!("* {round} EXISTS");
+        while idler.line()?.is_some_and(|line| line != exists) {}
+        let lines = two.imap("e", "NOOP")?;
+        ensure!(lines.contains(&exists), "{lines:?}");
+        let lines = two.imap("f", "FETCH 1:* (FLAGS)")?;
+        let all = lines.iter().filter(|line| line.contains(" FETCH ("));
+        ensure!(all.count() == round, "{lines:?}");
+        let mut fresh = imap(&suite, &user, "INBOX")?;
+        let lines = fresh.imap("g", "FETCH 1 (FLAGS)")?;
+        ensure!(
+            lines.iter().any(|line| line.contains("\\Seen")),
+            "{lines:?}"
+        );
+    }
+    Ok(())
+}
+
+/// APPEND of a small message.
+fn append(session: &mut Dialogue, tag: &str, mailbox: &str) -> Result<()> {
+    let message = "Subject: small\r\n\r\nx\r\n";
+    session.send(&format!(
+        "{tag} APPEND {mailbox} {{{}+}}\r\n{message}",
+        message.len()
+    ))?;
+    let lines = session.until_tagged(tag)?;
+    let last = lines.last().cloned().unwrap_or_default();
+    ensure!(last.starts_with(&format!("{tag} OK")), "{last}");
     Ok(())
 }

@@ -37,7 +37,7 @@ impl Drop for Appending {
 impl Conversation {
     pub(crate) fn append_begin(&mut self, tag: Tag, append: Append) {
         let (pieces, queue) = mpsc::channel(WAITING);
-        let mut client = self.shared.mailboxes.clone();
+        let mut client = self.shared.store.clone();
         let answer = tokio::spawn(async move {
             client
                 .append(ReceiverStream::new(queue))
@@ -138,9 +138,9 @@ impl Conversation {
 
     async fn appended(&mut self, tag: &Tag, appended: &pb::Appended) {
         if let Some(view) = &mut self.view
-            && view.mailbox_id == appended.mailbox_id
+            && view.mailbox_id() == appended.mailbox_id
         {
-            view.wait_for(appended.modseq).await;
+            view.reach(appended.modseq).await;
         }
         self.update(true).await;
         let uids = uid_set(appended.uids.as_ref()).ok();

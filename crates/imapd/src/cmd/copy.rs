@@ -30,8 +30,8 @@ impl Conversation {
             return self.bad(tag, no_such_message());
         };
         let request = pb::CopyRequest {
-            account_id: view.account,
-            mailbox_id: view.mailbox_id,
+            account_id: view.account(),
+            mailbox_id: view.mailbox_id(),
             uids: Some(view.uid_set(&places)),
             target: mailbox.as_str().to_owned(),
             r#move: remove,
@@ -55,13 +55,7 @@ impl Conversation {
     }
 
     async fn copied(&self, request: pb::CopyRequest) -> Result<(u32, UidSet, UidSet), No> {
-        let answer = self
-            .shared
-            .mailboxes
-            .clone()
-            .copy(request)
-            .await?
-            .into_inner();
+        let answer = self.shared.store.clone().copy(request).await?.into_inner();
         check(answer.failure).map_err(|mut no| {
             // RFC 3501 §6.4.7: the client may create it and try again.
             if no.code == Some(Code::NonExistent) {
@@ -97,8 +91,8 @@ impl Conversation {
 
     /// Waits until the feed tells that these messages are gone.
     async fn await_gone(&mut self, uids: &UidSet) {
-        if let Some(view) = &mut self.view {
-            view.wait_for_expunged(uids).await;
+        if let Some(view) = &self.view {
+            view.reach_expunged(uids).await;
         }
     }
 
@@ -121,16 +115,16 @@ impl Conversation {
             None => None,
         };
         let request = pb::ExpungeRequest {
-            account_id: view.account,
-            mailbox_id: view.mailbox_id,
+            account_id: view.account(),
+            mailbox_id: view.mailbox_id(),
             uids,
             only_deleted: true,
         };
-        let answer = self.shared.mailboxes.clone().expunge(request).await;
+        let answer = self.shared.store.clone().expunge(request).await;
         let result = match answer.map(tonic::Response::into_inner) {
             Ok(answer) => match check(answer.failure) {
                 Ok(()) => {
-                    view.wait_for(answer.modseq).await;
+                    view.reach(answer.modseq).await;
                     Ok(())
                 }
                 Err(no) => Err(no),

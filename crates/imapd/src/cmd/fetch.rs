@@ -24,6 +24,7 @@ use crate::Shared;
 use crate::answer::{No, check};
 use crate::connection::flush;
 use crate::conversation::Conversation;
+use crate::mailboxes::Entry;
 use crate::view::View;
 
 /// Octets that may wait to be sent.
@@ -89,7 +90,9 @@ impl Conversation {
             return Ok(());
         };
         if let Some(since) = changed_since {
-            places.retain(|place| view.messages.get(*place).is_some_and(|e| e.modseq > since));
+            let there = view.told.rows.at(places.into_iter());
+            let changed = there.filter(|(_, entry)| entry.modseq > since);
+            places = changed.map(|(place, _)| place).collect();
         }
         if items.iter().any(FetchItem::sets_seen) && self.mark_seen(&places).await {
             // RFC 3501 §6.4.5: flags that change are told.
@@ -138,22 +141,16 @@ impl Conversation {
         let Some(view) = &mut self.view else {
             return false;
         };
-        let unseen: Vec<usize> = places
-            .iter()
-            .copied()
-            .filter(|place| {
-                view.messages
-                    .get(*place)
-                    .is_some_and(|entry| !entry.flags.has(SystemFlag::Seen))
-            })
-            .collect();
+        let there = view.told.rows.at(places.iter().copied());
+        let unseen = there.filter(|(_, entry)| !entry.flags.has(SystemFlag::Seen));
+        let unseen: Vec<usize> = unseen.map(|(place, _)| place).collect();
         if view.read_only || unseen.is_empty() {
             return false;
         }
         let seen = mail_types::Flags::from(SystemFlag::Seen).bits();
         let request = pb::StoreRequest {
-            account_id: view.account,
-            mailbox_id: view.mailbox_id,
+            account_id: view.account(),
+            mailbox_id: view.mailbox_id(),
             uids: Some(view.uid_set(&unseen)),
             mode: pb::store_request::Mode::Add.into(),
             flags: Some(pb::FlagNames {
@@ -162,14 +159,14 @@ impl Conversation {
             }),
             unchanged_since: None,
         };
-        match self.shared.mailboxes.clone().store(request).await {
+        match self.shared.store.clone().store(request).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
                 if let Err(no) = check(answer.failure) {
                     warn!(reason = no.text, "cannot set \\Seen");
                     return false;
                 }
-                view.learn(&answer.messages);
+                view.learn(&answer.messages, &answer.keywords, &mut self.out);
                 true
             }
             Err(status) => {
@@ -191,8 +188,9 @@ impl Work<'_> {
     }
 
     async fn local(&mut self, places: &[usize]) -> Result<(), Stop> {
-        for place in places {
-            plan::begin(self.out, self.view, *place, &self.plan.local).end();
+        let view = self.view;
+        for message in view.told.rows.at(places.iter().copied()) {
+            plan::begin(self.out, view, message, &self.plan.local).end();
             self.answered += 1;
             if self.out.len() >= OUTPUT {
                 flush(self.out, self.stream).await?;
@@ -203,8 +201,8 @@ impl Work<'_> {
 
     fn request(&self, places: &[usize]) -> pb::FetchRequest {
         pb::FetchRequest {
-            account_id: self.view.account,
-            mailbox_id: self.view.mailbox_id,
+            account_id: self.view.account(),
+            mailbox_id: self.view.mailbox_id(),
             uids: Some(self.view.uid_set(places)),
             ..pb::FetchRequest::default()
         }
@@ -216,12 +214,12 @@ impl Work<'_> {
             pieces: self.plan.pieces.clone(),
             ..self.request(places)
         };
-        let entries = places
-            .iter()
-            .filter_map(|place| self.view.messages.get(*place));
-        let bytes = entries.map(|entry| self.plan.content(entry.size)).sum();
+        let view = self.view;
+        let mut next = view.told.rows.at(places.iter().copied());
+        let entries = view.told.rows.at(places.iter().copied());
+        let octets = entries.map(|(_, entry)| self.plan.content(entry.size));
+        let bytes = octets.sum();
         let mut fetched = self.shared.fetcher.fetch(request, bytes).await?;
-        let mut next = places.iter().copied();
         while let Some(item) = fetched.next().await {
             match item? {
                 Item::Packed(packed) => self.packed(&packed.data, &mut next).await?,
@@ -236,22 +234,18 @@ impl Work<'_> {
     async fn packed(
         &mut self,
         data: &[u8],
-        next: &mut impl Iterator<Item = usize>,
+        next: &mut impl Iterator<Item = (usize, Entry)>,
     ) -> Result<(), Stop> {
         let mut unpacker = Unpacker::new(data);
         let mut values = Vec::new();
         let pieces = self.plan.pieces.len();
         while let Some(uid) = unpacker.next(pieces, &mut values).map_err(Status::from)? {
-            let messages = &self.view.messages;
             // Messages that the client does not know of yet are not among its numbers.
-            let is_it = |place: &usize| messages.get(*place).is_some_and(|entry| entry.uid >= uid);
-            let place = next.find(is_it);
-            let Some(place) =
-                place.filter(|place| messages.get(*place).is_some_and(|e| e.uid == uid))
-            else {
+            let message = next.find(|(_, entry)| entry.uid >= uid);
+            let Some(message) = message.filter(|(_, entry)| entry.uid == uid) else {
                 return Err(Status::internal("a message came that was not asked for").into());
             };
-            self.message(place, &values).await?;
+            self.message(message, &values).await?;
             if self.out.len() >= OUTPUT {
                 flush(self.out, self.stream).await?;
             }
@@ -261,9 +255,9 @@ impl Work<'_> {
 
     /// One message. One that cannot be read is left out, as long as nothing of it is sent; the
     /// others are answered all the same.
-    async fn message(&mut self, place: usize, values: &[Value<'_>]) -> Result<(), Stop> {
+    async fn message(&mut self, message: (usize, Entry), values: &[Value<'_>]) -> Result<(), Stop> {
         let begin = self.out.len();
-        let mut response = plan::begin(self.out, self.view, place, &self.plan.local);
+        let mut response = plan::begin(self.out, self.view, message, &self.plan.local);
         let mut steps = self.plan.asked.iter().zip(values);
         for (asked, value) in steps.by_ref() {
             if !plan::push(&mut response, asked, *value) {
@@ -283,7 +277,7 @@ impl Work<'_> {
         }
         self.out.truncate(begin);
         self.flushed = false;
-        match Box::pin(self.large_message(place, values)).await {
+        match Box::pin(self.large_message(message, values)).await {
             Ok(()) => self.answered += 1,
             Err(stop) if self.flushed => return Err(half_written(stop)),
             Err(_) => self.out.truncate(begin),
@@ -292,8 +286,12 @@ impl Work<'_> {
     }
 
     /// One with sections that are fetched by themselves, and sent as they come.
-    async fn large_message(&mut self, place: usize, values: &[Value<'_>]) -> Result<(), Stop> {
-        let mut is_empty = plan::begin(self.out, self.view, place, &self.plan.local).is_empty();
+    async fn large_message(
+        &mut self,
+        message: (usize, Entry),
+        values: &[Value<'_>],
+    ) -> Result<(), Stop> {
+        let mut is_empty = plan::begin(self.out, self.view, message, &self.plan.local).is_empty();
         for (asked, value) in self.plan.asked.iter().zip(values) {
             let mut response = FetchResponse::resume(self.out, is_empty);
             is_empty = false;
@@ -301,7 +299,7 @@ impl Work<'_> {
             if let (false, Asked::Section(wanted), Value::Elsewhere { offset, length }) =
                 (written, asked, *value)
             {
-                self.section(place, wanted, (offset, length)).await?;
+                self.section(message.0, wanted, (offset, length)).await?;
             }
         }
         self.out.extend_from_slice(b")\r\n");

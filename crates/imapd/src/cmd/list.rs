@@ -28,7 +28,7 @@ impl Conversation {
         };
         let answer = self
             .shared
-            .mailboxes
+            .store
             .clone()
             .list_mailboxes(request)
             .await?

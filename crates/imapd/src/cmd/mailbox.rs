@@ -28,7 +28,7 @@ impl Conversation {
             name: mailbox.as_str().to_owned(),
             special_use: special_use.into(),
         };
-        let answer = self.shared.mailboxes.clone().create_mailbox(request).await;
+        let answer = self.shared.store.clone().create_mailbox(request).await;
         match done(answer) {
             // RFC 8474 §4.1
             Ok(id) => self.ok(
@@ -45,7 +45,7 @@ impl Conversation {
             account_id: self.account(),
             name: mailbox.as_str().to_owned(),
         };
-        let answer = self.shared.mailboxes.clone().delete_mailbox(request).await;
+        let answer = self.shared.store.clone().delete_mailbox(request).await;
         self.finish(tag, done(answer).map(|_| ()), "DELETE done");
     }
 
@@ -55,7 +55,7 @@ impl Conversation {
             name: from.as_str().to_owned(),
             new_name: to.as_str().to_owned(),
         };
-        let answer = self.shared.mailboxes.clone().rename_mailbox(request).await;
+        let answer = self.shared.store.clone().rename_mailbox(request).await;
         self.finish(tag, done(answer).map(|_| ()), "RENAME done");
     }
 
@@ -65,7 +65,7 @@ impl Conversation {
             name: mailbox.as_str().to_owned(),
             subscribed,
         };
-        let answer = self.shared.mailboxes.clone().subscribe(request).await;
+        let answer = self.shared.store.clone().subscribe(request).await;
         self.finish(tag, done(answer).map(|_| ()), "done");
     }
 
@@ -87,7 +87,7 @@ impl Conversation {
             account_id: self.account(),
             names,
         };
-        let answer = self.shared.mailboxes.clone().get_status(request).await?;
+        let answer = self.shared.store.clone().get_status(request).await?;
         Ok(answer.into_inner().statuses)
     }
 }

@@ -14,7 +14,8 @@ use tonic::Status;
 
 use crate::answer::{No, check};
 use crate::conversation::Conversation;
-use crate::view::{Entry, View};
+use crate::mailboxes::Entry;
+use crate::view::{View, number};
 
 /// What BADCHARSET names; `encoding_rs` knows many more.
 const CHARSETS: [&str; 3] = ["US-ASCII", "UTF-8", "ISO-8859-1"];
@@ -37,18 +38,16 @@ impl Conversation {
         let Some(view) = &self.view else {
             return self.bad(tag, "no mailbox is selected");
         };
-        let places = if is_local(key) {
-            let places = 0..view.messages.len();
-            places.filter(|place| fits(view, *place, key)).collect()
+        let found = if is_local(key) {
+            local(view, key).collect()
         } else {
             match self.ask(view, key, decoder).await {
-                Ok(places) => places,
+                Ok(found) => found,
                 Err(no) => return no.push(&mut self.out, tag),
             }
         };
         let answer = Answer {
-            view,
-            places: &places,
+            found: &found,
             uid,
             asks_modseq,
         };
@@ -60,36 +59,35 @@ impl Conversation {
         self.ok(tag, None, "SEARCH done");
     }
 
-    /// The places of what the store finds.
+    /// What the store finds.
     async fn ask(
         &self,
         view: &View,
         key: &SearchKey,
         decoder: &'static Encoding,
-    ) -> Result<Vec<usize>, No> {
-        let all: Vec<usize> = (0..view.messages.len()).collect();
-        if all.is_empty() {
-            return Ok(all);
+    ) -> Result<Vec<(usize, Entry)>, No> {
+        let rows = &view.told.rows;
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
+        let all: Vec<usize> = (0..rows.len()).collect();
         let request = pb::SearchRequest {
-            account_id: view.account,
-            mailbox_id: view.mailbox_id,
+            account_id: view.account(),
+            mailbox_id: view.mailbox_id(),
             within: Some(view.uid_set(&all)),
             key: Some(convert(view, key, decoder)),
         };
         let answer = self
             .shared
-            .mailboxes
+            .store
             .clone()
             .search(request)
             .await?
             .into_inner();
         check(answer.failure)?;
         let found = uid_set(answer.uids.as_ref()).map_err(|error| No::from(Status::from(error)))?;
-        Ok(found
-            .iter()
-            .filter_map(|uid| view.find(uid.get()))
-            .collect())
+        let places = found.iter().filter_map(|uid| rows.find(uid.get()));
+        Ok(rows.at(places).collect())
     }
 }
 
@@ -120,14 +118,18 @@ fn is_local(key: &SearchKey) -> bool {
     }
 }
 
-fn fits(view: &View, place: usize, key: &SearchKey) -> bool {
-    let Some(entry) = view.messages.get(place) else {
-        return false;
-    };
+/// The messages that fit, where the view can tell.
+fn local<'a>(view: &'a View, key: &'a SearchKey) -> impl Iterator<Item = (usize, Entry)> + 'a {
+    let all = view.told.rows.iter().enumerate();
+    all.filter(|message| fits(view, *message, key))
+}
+
+fn fits(view: &View, message: (usize, Entry), key: &SearchKey) -> bool {
+    let (place, entry) = message;
     match key {
-        SearchKey::And(keys) => keys.iter().all(|key| fits(view, place, key)),
-        SearchKey::Not(key) => !fits(view, place, key),
-        SearchKey::Or(a, b) => fits(view, place, a) || fits(view, place, b),
+        SearchKey::And(keys) => keys.iter().all(|key| fits(view, message, key)),
+        SearchKey::Not(key) => !fits(view, message, key),
+        SearchKey::Or(a, b) => fits(view, message, a) || fits(view, message, b),
         SearchKey::Flag(flag) => entry.flags.has(*flag),
         SearchKey::Keyword(name) => {
             keyword(view, name).is_some_and(|flag| entry.flags.contains(flag))
@@ -135,10 +137,10 @@ fn fits(view: &View, place: usize, key: &SearchKey) -> bool {
         SearchKey::Larger(size) => entry.size > *size,
         SearchKey::Smaller(size) => entry.size < *size,
         SearchKey::ModSeq(modseq) => entry.modseq >= *modseq,
-        SearchKey::Recent => entry.recent,
-        SearchKey::Sequence(set) => names(set, place + 1, view.messages.len()),
+        SearchKey::Recent => view.is_recent(entry.uid),
+        SearchKey::Sequence(set) => names(set, place + 1, view.told.rows.len()),
         SearchKey::Uid(set) => {
-            let largest = view.messages.last().map_or(0, |last| last.uid);
+            let largest = view.told.rows.last().map_or(0, |last| last.uid);
             set.ranges(largest)
                 .any(|(low, high)| (low..=high).contains(&entry.uid))
         }
@@ -155,10 +157,8 @@ fn names(set: &SequenceSet, number: usize, count: usize) -> bool {
 }
 
 fn keyword(view: &View, name: &str) -> Option<Flags> {
-    let at = view
-        .keywords
-        .iter()
-        .position(|known| known.eq_ignore_ascii_case(name));
+    let mut keywords = view.told.keywords.iter();
+    let at = keywords.position(|known| known.eq_ignore_ascii_case(name));
     at.and_then(Flags::keyword)
 }
 
@@ -199,8 +199,7 @@ fn convert(view: &View, key: &SearchKey, decoder: &'static Encoding) -> pb::Sear
         SearchKey::Older(seconds) => Key::Older(*seconds),
         SearchKey::Younger(seconds) => Key::Younger(*seconds),
         SearchKey::Recent | SearchKey::Sequence(_) | SearchKey::Uid(_) => {
-            let places = 0..view.messages.len();
-            let places: Vec<usize> = places.filter(|place| fits(view, *place, key)).collect();
+            let places: Vec<usize> = local(view, key).map(|(place, _)| place).collect();
             Key::Uids(view.uid_set(&places))
         }
     };
@@ -213,37 +212,30 @@ fn decode(decoder: &'static Encoding, octets: &[u8]) -> String {
 }
 
 struct Answer<'a> {
-    view: &'a View,
-    places: &'a [usize],
+    found: &'a [(usize, Entry)],
     uid: bool,
     asks_modseq: bool,
 }
 
 impl Answer<'_> {
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.places
-            .iter()
-            .filter_map(|place| self.view.messages.get(*place))
-    }
-
-    fn number(&self, place: usize) -> u32 {
+    fn number(&self, (place, entry): (usize, Entry)) -> u32 {
         if self.uid {
-            self.view.messages.get(place).map_or(0, |entry| entry.uid)
+            entry.uid
         } else {
-            u32::try_from(place + 1).unwrap_or(u32::MAX)
+            number(place + 1)
         }
     }
 
     fn modseq(&self) -> Option<u64> {
-        let highest = self.entries().map(|entry| entry.modseq).max();
+        let highest = self.found.iter().map(|(_, entry)| entry.modseq).max();
         highest.filter(|_| self.asks_modseq)
     }
 
     fn push_plain(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"* SEARCH");
-        for place in self.places {
+        for message in self.found {
             out.push(b' ');
-            imap_proto::encode::push_number(out, self.number(*place).into());
+            imap_proto::encode::push_number(out, self.number(*message).into());
         }
         if let Some(modseq) = self.modseq() {
             out.extend_from_slice(format!(" (MODSEQ {modseq})").as_bytes());
@@ -259,7 +251,7 @@ impl Answer<'_> {
         if self.uid {
             text.push_str(" UID");
         }
-        if let (Some(first), Some(last)) = (self.places.first(), self.places.last()) {
+        if let (Some(first), Some(last)) = (self.found.first(), self.found.last()) {
             if returns.min {
                 let _ = write!(text, " MIN {}", self.number(*first));
             }
@@ -271,7 +263,7 @@ impl Answer<'_> {
             }
         }
         if returns.count {
-            let _ = write!(text, " COUNT {}", self.places.len());
+            let _ = write!(text, " COUNT {}", self.found.len());
         }
         if let Some(modseq) = self.modseq() {
             let _ = write!(text, " MODSEQ {modseq}");
@@ -282,7 +274,7 @@ impl Answer<'_> {
 
     /// The numbers as a set.
     fn ranges(&self) -> String {
-        let numbers = self.places.iter().map(|place| self.number(*place));
+        let numbers = self.found.iter().map(|message| self.number(*message));
         numbers
             .filter_map(mail_types::Uid::new)
             .collect::<mail_types::UidSet>()

@@ -3,10 +3,10 @@
 use imap_proto::encode::{push_status, push_untagged};
 use imap_proto::{Code, Condition, MailboxName, State, Tag};
 use mail_rpc::pb::mailbox::v1 as pb;
-use mail_types::{ModSeq, SystemFlag, Uid, UidValidity};
+use mail_types::{ModSeq, Uid, UidValidity};
 
 use crate::conversation::Conversation;
-use crate::view::View;
+use crate::view::{View, number};
 
 impl Conversation {
     pub(super) async fn select(
@@ -29,8 +29,9 @@ impl Conversation {
                 "closed",
             );
         }
-        let client = &self.shared.mailboxes;
-        match View::open(client, self.account(), mailbox.as_str(), 0, read_only).await {
+        let mailboxes = &self.shared.mailboxes;
+        let opening = mailboxes.select(self.account(), mailbox.as_str(), read_only);
+        match opening.await {
             Ok(view) => {
                 push_facts(&mut self.out, &view);
                 self.view = Some(view);
@@ -55,12 +56,12 @@ impl Conversation {
             && !view.read_only
         {
             let request = pb::ExpungeRequest {
-                account_id: view.account,
-                mailbox_id: view.mailbox_id,
+                account_id: view.account(),
+                mailbox_id: view.mailbox_id(),
                 uids: None,
                 only_deleted: true,
             };
-            let answer = self.shared.mailboxes.clone().expunge(request).await;
+            let answer = self.shared.store.clone().expunge(request).await;
             let result = match answer {
                 Ok(answer) => crate::answer::check(answer.into_inner().failure),
                 Err(status) => Err(status.into()),
@@ -75,15 +76,12 @@ fn push_facts(out: &mut Vec<u8>, view: &View) {
     let flags = view.flag_list();
     push_untagged(out, &format!("FLAGS {flags}"));
     view.push_exists(out);
-    let unseen = view
-        .messages
-        .iter()
-        .position(|entry| !entry.flags.has(SystemFlag::Seen));
     let mut ok = |code: &Code<'_>, text: &str| {
         push_status(out, None, Condition::Ok, Some(code), text);
     };
-    if let Some(number) = unseen.and_then(|place| u32::try_from(place + 1).ok()) {
-        ok(&Code::Unseen(number), "first unseen message");
+    let told = &view.told;
+    if let Some(place) = told.rows.first_unseen() {
+        ok(&Code::Unseen(number(place + 1)), "first unseen message");
     }
     // `\*`: new keywords can be made.
     let permanent = if view.read_only {
@@ -92,15 +90,18 @@ fn push_facts(out: &mut Vec<u8>, view: &View) {
         format!("{} \\*)", flags.trim_end_matches(')'))
     };
     ok(&Code::PermanentFlags(&permanent), "flags that stay");
-    if let Some(validity) = UidValidity::new(view.uid_validity) {
+    if let Some(validity) = UidValidity::new(told.uid_validity) {
         ok(&Code::UidValidity(validity), "UIDs are valid");
     }
-    if let Some(next) = Uid::new(view.uid_next) {
+    if let Some(next) = Uid::new(told.uid_next) {
         ok(&Code::UidNext(next), "the next UID");
     }
-    match ModSeq::new(view.highest_modseq) {
+    match ModSeq::new(told.highest_modseq) {
         Some(modseq) => ok(&Code::HighestModSeq(modseq), "the highest MODSEQ"),
         None => ok(&Code::NoModSeq, "no MODSEQs"),
     }
-    ok(&Code::MailboxId(view.mailbox_id.into()), "the mailbox's id");
+    ok(
+        &Code::MailboxId(view.mailbox_id().into()),
+        "the mailbox's id",
+    );
 }

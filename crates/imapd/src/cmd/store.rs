@@ -5,7 +5,8 @@ use mail_rpc::pb::mailbox::v1 as pb;
 
 use crate::answer::{No, check};
 use crate::conversation::Conversation;
-use crate::view::{Show, View};
+use crate::mailboxes::{entry, ranges};
+use crate::view::{Show, View, number};
 
 /// What STORE is to do.
 pub(super) struct Change {
@@ -41,28 +42,28 @@ impl Conversation {
             return self.ok(tag, None, "no messages");
         }
         let request = pb::StoreRequest {
-            account_id: view.account,
-            mailbox_id: view.mailbox_id,
+            account_id: view.account(),
+            mailbox_id: view.mailbox_id(),
             uids: Some(view.uid_set(&places)),
             mode: mode(change.mode).into(),
             flags: Some(names(change.flags)),
             unchanged_since: change.unchanged_since,
         };
-        let answer = match self.shared.mailboxes.clone().store(request).await {
+        let answer = match self.shared.store.clone().store(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => return No::from(status).push(&mut self.out, tag),
         };
         if let Err(no) = check(answer.failure.clone()) {
             return no.push(&mut self.out, tag);
         }
-        // What others did before is told first, so that our states are the last ones.
         let show = Show {
             expunge: false,
             uid,
             modseq: self.condstore,
         };
-        view.set_keywords(&answer.keywords, &mut self.out);
+        view.learn(&answer.messages, &answer.keywords, &mut self.out);
         push_states(view, &answer, &mut self.out, show, change.silent);
+        view.reach(answer.modseq).await;
         let modified = modified(view, answer.modified.as_ref(), uid);
         self.update(uid).await;
         let code = modified.as_deref().map(Code::Modified);
@@ -71,43 +72,37 @@ impl Conversation {
 }
 
 fn push_states(
-    view: &mut View,
+    view: &View,
     answer: &pb::StoreResponse,
     out: &mut Vec<u8>,
     show: Show,
     silent: bool,
 ) {
-    view.learn(&answer.messages);
     if silent && !show.modseq {
         return;
     }
     for state in &answer.messages {
-        let Some(place) = view.find(state.uid) else {
+        let Some(place) = view.told.rows.find(state.uid) else {
             continue;
         };
         if silent {
             // RFC 7162 §3.1.3: the new MODSEQ even then.
-            let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-            let mut response = imap_proto::encode::FetchResponse::begin(out, number);
+            let mut response = imap_proto::encode::FetchResponse::begin(out, number(place + 1));
             response.number("UID", state.uid.into());
             response.modseq(state.modseq);
             response.end();
         } else {
-            view.push_flags(place, out, show);
+            view.push_flags(place, entry(state), out, show);
         }
     }
 }
 
 /// What MODIFIED tells: UIDs, or the numbers that the client knows.
 fn modified(view: &View, set: Option<&pb::UidSet>, uid: bool) -> Option<String> {
-    let ranges = set?.bounds.chunks(2).filter_map(|range| match range {
-        [low, high] => Some((*low, *high)),
-        _ => None,
-    });
+    let rows = &view.told.rows;
     let mut parts = Vec::new();
-    for (low, high) in ranges {
-        let from = view.messages.partition_point(|entry| entry.uid < low);
-        let to = view.messages.partition_point(|entry| entry.uid <= high);
+    for (low, high) in ranges(Some(set?)) {
+        let (from, to) = (rows.below(low), rows.up_to(high));
         if from == to {
             continue;
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt;
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::AccountId;
-use mailbox_store::Event;
+use mailbox_store::{Event, Known};
 use pb::failure::Kind;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -65,11 +65,18 @@ impl Service {
         let (sender, receiver) = mpsc::channel(WAITING);
         let feed = feed(sender);
         let claim_recent = request.claim_recent;
+        let process = self.0.epoch;
+        let known = request.known.map(|known| Known {
+            mailbox: known.mailbox_id.into(),
+            epoch: known.epoch.wrapping_sub(process),
+            highest_modseq: known.highest_modseq,
+        });
         let watched = self.0.stores.with(account, move |account| {
-            Ok(account.watch(&target, claim_recent, feed)?)
+            Ok(account.watch_known(&target, claim_recent, known, feed)?)
         });
         match watched.await {
-            Ok(Some((snapshot, watcher))) => {
+            Ok(Some((mut snapshot, watcher))) => {
+                snapshot.epoch = snapshot.epoch.wrapping_add(process);
                 let first = tokio_stream::iter(snapshot_events(&snapshot).into_iter().map(Ok));
                 let events = first
                     .chain(ReceiverStream::new(receiver).map(|event| Ok(*event)))

@@ -109,6 +109,20 @@ pub struct WatchRequest {
     /// Lock the maildrop against other POP3 sessions for as long as the stream lives.
     #[prost(bool, tag = "5")]
     pub pop3_lock: bool,
+    /// What the watcher has of the mailbox already, if anything.
+    #[prost(message, optional, tag = "6")]
+    pub known: ::core::option::Option<KnownMailbox>,
+}
+/// A mailbox as an earlier snapshot and the changes behind it left it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KnownMailbox {
+    #[prost(uint64, tag = "1")]
+    pub mailbox_id: u64,
+    /// Of the snapshot.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "3")]
+    pub highest_modseq: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchEvent {
@@ -162,6 +176,13 @@ pub struct Snapshot {
     /// Octets of the message, line ends as CRLF.
     #[prost(uint64, repeated, tag = "13")]
     pub sizes: ::prost::alloc::vec::Vec<u64>,
+    /// MODSEQs of the same epoch tell of the same history; another one begins whenever the account is
+    /// opened.
+    #[prost(uint64, tag = "14")]
+    pub epoch: u64,
+    /// The watcher knows all messages (WatchRequest.known): none is sent.
+    #[prost(bool, tag = "15")]
+    pub unchanged: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotEnd {}

@@ -8,7 +8,8 @@ use mail_types::{EmailId, MailboxId};
 use pb::piece::Kind;
 
 use super::section::Wanted;
-use crate::view::View;
+use crate::mailboxes::Entry;
+use crate::view::{View, number};
 
 /// The steps of one response, in their order.
 pub(super) struct Plan {
@@ -102,14 +103,10 @@ impl Plan {
 pub(super) fn begin<'a>(
     out: &'a mut Vec<u8>,
     view: &View,
-    place: usize,
+    (place, entry): (usize, Entry),
     local: &[Local],
 ) -> FetchResponse<'a> {
-    let number = u32::try_from(place + 1).unwrap_or(u32::MAX);
-    let mut response = FetchResponse::begin(out, number);
-    let Some(entry) = view.messages.get(place) else {
-        return response;
-    };
+    let mut response = FetchResponse::begin(out, number(place + 1));
     for item in local {
         match item {
             Local::Uid => response.number("UID", entry.uid.into()),
@@ -117,7 +114,8 @@ pub(super) fn begin<'a>(
             Local::ModSeq => response.modseq(entry.modseq),
             Local::Flags => {
                 let out = response.item("FLAGS");
-                encode::push_flags(out, entry.flags, &view.keywords, entry.recent);
+                let is_recent = view.is_recent(entry.uid);
+                encode::push_flags(out, entry.flags, &view.told.keywords, is_recent);
             }
         }
     }
