@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -21,6 +21,10 @@ use crate::usage::{self, Tree};
 const HANDLES: u64 = 65_536;
 /// Messages while calls to the disk are counted.
 const TRACED: usize = 1000;
+
+/// A group has no more runs than these that count if they took so long together.
+const ENOUGH: usize = 2;
+const LONG: Duration = Duration::from_mins(2);
 
 /// Values by row and side.
 pub(crate) type Results = BTreeMap<&'static str, Vec<Values>>;
@@ -145,7 +149,12 @@ impl Bench {
     fn measure(&mut self, group: &Group) -> Result<()> {
         let mut failed = vec![false; self.sides.len()];
         let runs = if group.once { 1 } else { self.runs + 1 };
+        let mut counted = None;
         for run in 0..runs {
+            let begun = (run > 0).then(|| *counted.get_or_insert_with(Instant::now));
+            if run > ENOUGH && begun.is_some_and(|begun| begun.elapsed() > LONG) {
+                break;
+            }
             for at in 0..self.sides.len() {
                 if failed.get(at) != Some(&false) || (group.alone && at > 0) {
                     continue;
@@ -273,7 +282,7 @@ impl Bench {
 fn flow(side: &mut dyn Side, messages: usize) -> Result<()> {
     let mailboxes = Mailboxes::open(side)?;
     load(side.smtp(), 20, messages, 4096).run()?;
-    mailboxes.wait(messages, std::time::Duration::from_mins(5))
+    mailboxes.wait(messages, Duration::from_mins(5))
 }
 
 #[expect(clippy::print_stderr, reason = "a command says what it does")]

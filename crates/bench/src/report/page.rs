@@ -109,7 +109,8 @@ pub(super) fn details(report: &Report<'_>) -> Result<String> {
     let _ = writeln!(
         text,
         "\n## Method\n\n- Each row: one run on both sides that does not count, then {} that do, in \
-         turn: Correo, the peer, Correo, … Rows about idle sessions, a \
+         turn: Correo, the peer, Correo, … Where two that count took two minutes, there is no third. Rows \
+         about idle sessions, a \
          million messages and a long queue run once.",
         report.runs
     );
