@@ -63,7 +63,9 @@ async fn run(
     peer: std::net::IpAddr,
 ) -> io::Result<&'static str> {
     let encrypted = stream.is_encrypted();
-    let mut conversation = Conversation::begin(shared.clone(), encrypted, sid, peer).await;
+    // What a session does once, or now and then, must not make each that waits larger.
+    let begin = Conversation::begin(shared.clone(), encrypted, sid, peer);
+    let mut conversation = Box::pin(begin).await;
     let mut room = SMALL;
     let mut patience = Patience::begin();
     loop {
@@ -76,7 +78,7 @@ async fn run(
             }
             Next::StartTls => {
                 stream = Box::pin(handshake(&shared, stream)).await?;
-                conversation.tls_is_on().await;
+                Box::pin(conversation.tls_is_on()).await;
             }
             Next::Read => {
                 // A client that says nothing costs no buffer.

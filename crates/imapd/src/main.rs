@@ -97,7 +97,8 @@ async fn start(context: Context) -> anyhow::Result<()> {
         per_ip: config.imapd.max_connections_per_ip,
     };
     context.serve(&services, limits, move |name, connection| {
-        connection::serve(shared.clone(), name, connection)
+        // The task would have room for it twice.
+        Box::pin(connection::serve(shared.clone(), name, connection))
     })?;
     context.ready().await;
     context.shutdown().cancelled().await;
