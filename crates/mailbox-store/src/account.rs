@@ -17,7 +17,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use crate::change::Hub;
 use crate::disk::{SharedDisk, make_folder, sync_folder};
 use crate::group::Group;
-use crate::index_file::open_index;
+use crate::index_file::{OpenIndex, open_index};
 use crate::journal::Journal;
 use crate::schema::{self, DELIVERIES, MAILBOXES, META, MailboxRow, SUBSCRIPTIONS, meta};
 use crate::segment::{Appender, Segments, has_mail};
@@ -28,9 +28,9 @@ use crate::{
     Applied, ApplyError, DeliveryKey, Event, Known, Operation, Snapshot, StoreError, Target,
     Watcher,
 };
-use index::{Index, Pool};
-use recent::Recent;
-pub(crate) use stage::Staged;
+use index::{Index, Pool, wait_until};
+use recent::{LATE_AT_OPENING, NOT_OF_THE_QUEUE, Recent};
+pub(crate) use stage::{PENDING_MAX, Staged};
 
 /// One account's mail. All methods block on the disk: call them off asynchronous threads.
 pub struct Account {
@@ -54,7 +54,7 @@ pub struct Account {
     keeper: Keeper,
     /// Emails were removed since their space was looked at; at first nobody knows.
     may_have_dead: AtomicBool,
-    failed: AtomicBool,
+    failed: Arc<AtomicBool>,
     /// Which opening of an account of this process it is.
     epoch: u64,
 }
@@ -110,10 +110,12 @@ impl Account {
             return Err(StoreError::IndexMissing(folder));
         }
         let path = folder.join("index.redb");
-        let index = Index::new(path, disk.clone(), options.index_cache, pool.clone());
-        let db = index.get_by(|| open_or_make_index(options, &folder, now))?;
+        let failed: Arc<AtomicBool> = Arc::default();
+        let (cache, pool) = (options.index_cache, pool.clone());
+        let index = Index::new(path, disk.clone(), cache, pool, failed.clone());
+        let db = index.get_by(false, || open_or_make_index(options, &folder, now))?;
         let (state, segment, end) = load(&db.begin_read()?)?;
-        let newest = newest_key(&db)?;
+        let recent = Recent::new(&late_keys(&db)?);
         drop(db);
         if state.counters.next_email == 1 {
             // Mail that the journal answers for must find its account after a crash.
@@ -134,12 +136,12 @@ impl Account {
             group: Group::default(),
             turn: Mutex::default(),
             writer: Mutex::new(Writer { appender }),
-            recent: Mutex::new(Recent::new(newest)),
+            recent: Mutex::new(recent),
             has_pending: AtomicBool::new(false),
             state: RwLock::new(Arc::new(state)),
             keeper: Keeper::default(),
             may_have_dead: AtomicBool::new(true),
-            failed: AtomicBool::new(false),
+            failed,
             epoch: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
         };
         account.replay(now)?;
@@ -287,18 +289,67 @@ impl Account {
                 tracing::error!(account = %self.id, %error, "a segment cannot be made durable");
             }
         }
-        self.index.shut(longest);
+        if let Err(error) = self.index.shut(longest) {
+            // What the journal has of it is done again.
+            tracing::warn!(account = %self.id, %error, "an index cannot be closed");
+        }
+    }
+
+    /// Takes it out of use for good, durable but for what the journal has; watchers have to watch
+    /// anew. [`StoreError::Busy`] if somebody reads in it for so long: then all is as it was.
+    pub(crate) fn take_out(&self, longest: Duration) -> Result<(), StoreError> {
+        if let Err(error) = self.checkpoint() {
+            // The journal has what the index lacks.
+            tracing::warn!(account = %self.id, %error, "an account cannot be made durable");
+        }
+        self.index.refuse();
+        // Mail still comes in, into the journal and memory.
+        let is_closed = wait_until(longest, || {
+            let mut writer = lock(&self.writer);
+            writer.appender.sync()?;
+            self.index.close()
+        });
+        match is_closed {
+            Ok(true) => {}
+            Ok(false) => {
+                self.index.allow();
+                return Err(StoreError::Busy);
+            }
+            Err(error @ StoreError::Fatal(_)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(account = %self.id, %error, "an index cannot be closed");
+            }
+        }
+        let _turn = lock(&self.turn);
+        let _writer = lock(&self.writer);
+        self.failed.store(true, Ordering::Release);
+        self.hub.drop_all();
+        Ok(())
     }
 
     /// Makes durable what it has and closes its files, which are opened again when they are wanted:
     /// what stays is its small facts. False if somebody has it open.
     pub(crate) fn rest(&self) -> Result<bool, StoreError> {
-        self.checkpoint()?;
+        self.sync_segment()?;
+        let mut writer = lock(&self.writer);
         // Nobody may write between the sync and the closing, which makes all durable that the index
         // has: what it points at must be so before.
-        let mut writer = lock(&self.writer);
+        let part = if self.has_failed() {
+            None
+        } else {
+            Some(self.catch_up(&mut writer)?)
+        };
         writer.appender.sync()?;
-        if !self.index.close() {
+        let is_closed = self.index.close().inspect_err(|_| {
+            // Only opening it again tells what it has.
+            self.failed.store(true, Ordering::Release);
+        })?;
+        match part {
+            Some(part) if is_closed => self.is_settled(&part),
+            Some(part) => self.settle(&mut writer, &part)?,
+            None => {}
+        }
+        if !is_closed {
             return Ok(false);
         }
         writer.appender.rest();
@@ -309,7 +360,7 @@ impl Account {
 
     /// Nothing is lost if it is forgotten now.
     pub(crate) fn may_be_forgotten(&self) -> bool {
-        self.index.last_use().is_none() && lock(&self.recent).is_settled() && !self.is_watched()
+        self.index.is_at_rest() && lock(&self.recent).is_settled() && !self.is_watched()
     }
 
     /// Tells all watchers that their mailbox is gone, and fails from now on.
@@ -323,7 +374,7 @@ impl Account {
             }
         }
         // Whoever still has this account must not open the index of one that is made anew.
-        self.index.shut(Duration::ZERO);
+        self.index.abandon();
     }
 }
 
@@ -349,7 +400,7 @@ impl State {
 }
 
 /// A new index gets its name once it is whole: half of one could not be opened any more.
-fn open_or_make_index(options: &Options, folder: &Path, now: i64) -> Result<Database, StoreError> {
+fn open_or_make_index(options: &Options, folder: &Path, now: i64) -> Result<OpenIndex, StoreError> {
     let (disk, cache) = (&*options.disk, options.index_cache);
     let index = folder.join("index.redb");
     if index.exists() {
@@ -388,11 +439,19 @@ fn prepare(db: &Database, now: i64) -> Result<(), StoreError> {
     }
 }
 
-/// The highest key that was ever delivered.
-fn newest_key(db: &Database) -> Result<Option<DeliveryKey>, StoreError> {
+/// The highest keys of the queue that were ever delivered, the highest first.
+fn late_keys(db: &Database) -> Result<Vec<DeliveryKey>, StoreError> {
     let table = db.begin_read()?.open_table(DELIVERIES)?;
-    let last = table.last()?.map(|(key, _)| key.value());
-    Ok(last.map(|(queue_id, index)| DeliveryKey { queue_id, index }))
+    let mut keys = Vec::new();
+    for row in table
+        .range(..(NOT_OF_THE_QUEUE, 0))?
+        .rev()
+        .take(LATE_AT_OPENING)
+    {
+        let (queue_id, index) = row?.0.value();
+        keys.push(DeliveryKey { queue_id, index });
+    }
+    Ok(keys)
 }
 
 /// What the index says: the state, and the segment with its end.

@@ -28,6 +28,7 @@ impl MailStore {
     /// Delivers to all of them, durably when this returns, and answers in their order. Those for one
     /// account get their UIDs in that order too. `now` is Unix time in seconds.
     pub fn deliver(&self, deliveries: &[Delivery], now: i64) -> Vec<Outcome> {
+        self.shared.journal.wait_for_room();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; deliveries.len()];
         let shares = self.shares(deliveries, &mut outcomes, now);
         let mut staged = Vec::with_capacity(shares.len());
@@ -40,7 +41,7 @@ impl MailStore {
         }
         self.append(staged, &mut outcomes);
         for share in &shares {
-            share.account.limit_pending();
+            share.account.limit_own_pending();
             deliver_alone(deliveries, share, &mut outcomes, now);
         }
         let lost = || Err(Arc::new(StoreError::Engine("no outcome".to_owned())));

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use crate::StoreError;
 
 /// Files and folders, as far as the store changes them.
@@ -54,6 +56,9 @@ pub trait DiskFile: Debug + Send + Sync {
 
     /// Locks it for this process alone until it is closed; false if another has it.
     fn try_lock(&self) -> io::Result<bool>;
+
+    /// All of it is to be read soon. Nothing depends on it.
+    fn will_be_read(&self) {}
 }
 
 /// The file system.
@@ -114,6 +119,13 @@ impl DiskFile for File {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn will_be_read(&self) {
+        let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+        if let Err(error) = posix_fadvise(self, 0, 0, advice) {
+            tracing::debug!(%error, "the system takes no advice");
         }
     }
 }
@@ -215,6 +227,10 @@ impl DiskFile for Guarded<Box<dyn DiskFile>> {
 
     fn try_lock(&self) -> io::Result<bool> {
         self.inner.try_lock()
+    }
+
+    fn will_be_read(&self) {
+        self.inner.will_be_read();
     }
 }
 

@@ -17,8 +17,8 @@ pub enum StoreError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The account is being made anew.
-    #[error("the account is being made anew")]
+    /// The account is being made anew, or is to be and somebody reads in it.
+    #[error("the account is in use or being made anew; try again")]
     Busy,
     /// There is mail, but no index: it has to be made anew.
     #[error("{0}: the index is missing; `correo store rebuild` makes it anew")]
@@ -107,6 +107,7 @@ fn engine(error: redb::Error) -> StoreError {
     match error {
         redb::Error::Io(source) if is_failed_sync(&source) => StoreError::Fatal(source),
         redb::Error::Io(source) if is_full(&source) => StoreError::Full,
+        redb::Error::DatabaseAlreadyOpen => StoreError::Busy,
         other => StoreError::Engine(other.to_string()),
     }
 }

@@ -11,9 +11,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mail_types::AccountId;
@@ -23,10 +24,13 @@ use crate::StoreError;
 use crate::disk::{Disk, DiskFile, SharedDisk, make_folder, sync_folder};
 use crate::group::Group;
 use crate::record::{RecordHeader, push_record};
-use crate::redo::is_operation;
+use crate::redo::{self, is_operation};
 use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
 use crate::store::Options;
+
+/// How long mail waits for room in memory.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -39,6 +43,11 @@ pub(crate) struct Journal {
     /// Octets of mail that waits in memory for its account's index, and how many should.
     pending: AtomicUsize,
     max_pending: usize,
+    /// Who empties files and makes room was told to, and has not looked yet.
+    is_told: AtomicBool,
+    full: Mutex<Option<Sender<()>>>,
+    room: Mutex<()>,
+    has_room: Condvar,
     writer: Mutex<Writer>,
     open: Mutex<Open>,
 }
@@ -61,8 +70,6 @@ struct Writer {
     number: u32,
     file: Box<dyn DiskFile>,
     end: u64,
-    /// Is told of each file that is full.
-    full: Option<Sender<()>>,
     /// Nothing is taken any more.
     is_closed: bool,
 }
@@ -104,7 +111,6 @@ impl Journal {
             number,
             file,
             end: 0,
-            full: Some(full),
             is_closed: false,
         };
         let journal = Self {
@@ -114,6 +120,10 @@ impl Journal {
             group: Group::default(),
             pending: AtomicUsize::new(0),
             max_pending: options.pending.max(1),
+            is_told: AtomicBool::new(false),
+            full: Mutex::new(Some(full)),
+            room: Mutex::default(),
+            has_room: Condvar::new(),
             writer: Mutex::new(writer),
             open: Mutex::new(open),
         };
@@ -185,11 +195,51 @@ impl Journal {
     /// Memory for mail that the journal has and its account's index has not yet.
     pub(crate) fn take_room(&self, octets: usize) {
         self.pending.fetch_add(octets, Ordering::Relaxed);
+        if self.surplus() > 0 {
+            self.tell();
+        }
     }
 
     /// The index has it.
     pub(crate) fn give_room(&self, octets: usize) {
-        self.pending.fetch_sub(octets, Ordering::Relaxed);
+        let before = self.pending.fetch_sub(octets, Ordering::AcqRel);
+        if before >= self.max_pending {
+            drop(lock(&self.room));
+            self.has_room.notify_all();
+        }
+    }
+
+    /// Octets that should go into the indexes behind the scenes before mail has to wait for that.
+    pub(crate) fn surplus(&self) -> usize {
+        self.pending().saturating_sub(self.max_pending / 2)
+    }
+
+    /// Wakes who empties files and makes room.
+    pub(crate) fn tell(&self) {
+        if !self.is_told.swap(true, Ordering::AcqRel)
+            && let Some(full) = &*lock(&self.full)
+        {
+            // Without a listener the store is being closed, which empties the journal as well.
+            let _ = full.send(());
+        }
+    }
+
+    /// From now on another word is needed.
+    pub(crate) fn is_heard(&self) {
+        self.is_told.store(false, Ordering::Release);
+    }
+
+    /// Waits while that memory is full, but not for ever: where no room can be made, as on a full disk,
+    /// mail takes the other way. The caller holds no lock.
+    pub(crate) fn wait_for_room(&self) {
+        if self.fullness() == 0 {
+            return;
+        }
+        let room = lock(&self.room);
+        self.tell();
+        let is_full = |(): &mut ()| self.fullness() == 1;
+        let waited = self.has_room.wait_timeout_while(room, PATIENCE, is_full);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -207,10 +257,7 @@ impl Journal {
         writer.number = next;
         writer.end = 0;
         self.remove_files(next);
-        if let Some(full) = &writer.full {
-            // Without a listener the store is being closed, which empties the journal as well.
-            let _ = full.send(());
-        }
+        self.tell();
         Ok(())
     }
 
@@ -240,6 +287,29 @@ impl Journal {
             }
         }
         Ok(entries)
+    }
+
+    /// The highest number of an account's operations in any file that is there, be its entry open or
+    /// not: after a crash all are read again. 0 if there is none.
+    pub(crate) fn last_operation(&self, account: AccountId) -> Result<u64, StoreError> {
+        let mut last = 0;
+        for number in numbers(&self.folder)? {
+            let path = path(&self.folder, number);
+            let records = match Records::open(&path) {
+                Err(_) if !path.exists() => continue,
+                records => records?,
+            };
+            let mut offset = 0;
+            while let Some(found) = records.at(offset)?
+                && found.content.is_some()
+            {
+                if account_of(found.header.email_id) == account && is_operation(&found.header) {
+                    last = last.max(redo::number(&found.header));
+                }
+                offset = found.end();
+            }
+        }
+        Ok(last)
     }
 
     /// Accounts with open entries; with `full_only` those in files that are full.
@@ -283,7 +353,7 @@ impl Journal {
 
     /// Nobody is told of full files any more.
     pub(crate) fn hang_up(&self) {
-        lock(&self.writer).full = None;
+        *lock(&self.full) = None;
     }
 
     /// Takes nothing any more, and removes its files unless entries are open.

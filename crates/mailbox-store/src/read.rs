@@ -102,6 +102,9 @@ const MAX_GAP: u64 = 16 * 1024;
 /// So many rows are stepped over rather than looked up anew.
 const MAX_SKIP: u64 = 8;
 
+/// From so many summaries on the disk is told that most of an index is to be read.
+const MANY: u64 = 256;
+
 /// A summary as it lies in the index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rendered<'a> {
@@ -285,6 +288,9 @@ impl Account {
         let mut emails = Lookup::<EmailRow>::new(txn.open_table(EMAILS)?);
         let mut summaries = Ahead::new(txn.open_table(SUMMARIES)?);
         let mailbox = mailbox.get();
+        if with_summary && self.is_much(mailbox, uids) {
+            txn.will_be_read();
+        }
         let mut one = |uid, row: MessageRow| -> Result<bool, StoreError> {
             let lost = || StoreError::Engine(format!("email {} is not there", row.email));
             let email = emails.get(email_key(row.email))?.ok_or_else(lost)?;
@@ -310,6 +316,19 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// Are the summaries of these much of the index? They lie in it in no order, so that a disk reads
+    /// all of it sooner than them one by one.
+    fn is_much(&self, mailbox: u64, uids: &UidSet) -> bool {
+        let state = self.state();
+        let all = state.counters.used_messages;
+        let inside = state.mailboxes.get(&mailbox).map_or(0, |row| row.messages);
+        let named = uids.ranges().iter().fold(0_u64, |sum, (low, high)| {
+            sum + u64::from(high.get() - low.get()) + 1
+        });
+        let wanted = named.min(inside.into());
+        wanted >= MANY && wanted >= all / 4
     }
 
     fn message(&self, uid: Uid, row: &MessageRow, email: &EmailRow) -> Message {

@@ -9,13 +9,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use mail_types::{AccountId, Flags, SystemFlag, Uid};
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 
 use crate::StoreError;
 use crate::account::{State, load};
 use crate::change::Hub;
 use crate::disk::{make_folder, sync_folder};
-use crate::index_file::open_index;
+use crate::index_file::{OpenIndex, open_index};
 use crate::journal::Journal;
 use crate::maintain::{Observer, Told, Totals};
 use crate::record::RecordHeader;
@@ -56,7 +56,7 @@ pub(crate) fn rebuild_index(
     let folder = account.folder;
     let failed = |error| StoreError::io(folder, error);
     let disk = &*account.options.disk;
-    let source = Source::find(account, &mut told);
+    let source = Source::find(account, &mut told)?;
     let new = folder.join("index.new");
     if new.exists() {
         disk.remove_file(&new).map_err(failed)?;
@@ -76,7 +76,9 @@ pub(crate) fn rebuild_index(
             totals: Totals::default(),
         };
         rebuild.run(&folder.join("segments"))?;
-        rebuild.totals
+        let Rebuild { db, totals, .. } = rebuild;
+        db.close(false)?;
+        totals
     };
     let index = folder.join("index.redb");
     if index.exists() {
@@ -90,7 +92,7 @@ pub(crate) fn rebuild_index(
 
 struct Rebuild<'a, 'b, 'c> {
     account: &'a Rebuilt<'a>,
-    db: Database,
+    db: OpenIndex,
     state: State,
     /// Where the emails that the source knows are.
     places: HashMap<u64, Vec<Place>>,
@@ -128,10 +130,13 @@ impl Rebuild<'_, '_, '_> {
         self.journal(&mut appender)?;
         if !self.source.is_exact() {
             let raised = std::mem::take(&mut self.raised);
+            let (journal, id) = (self.account.journal, self.account.id);
+            let last = journal.last_operation(id)?;
             self.transact(&mut appender, |batch| {
                 batch.raise(MARGIN, &raised);
-                // What the journal has of them belongs to another state.
-                batch.skip_operations(MARGIN);
+                // What the journal has of them belongs to another state, whether open or not: it
+                // has no higher number, and a new one gets none of these.
+                batch.skip_operations(last);
                 Ok(())
             })?;
         }

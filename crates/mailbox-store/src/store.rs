@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -11,9 +12,10 @@ use lru::LruCache;
 use mail_types::AccountId;
 use tracing::warn;
 
+use crate::account::PENDING_MAX;
 use crate::account::index::Pool;
 use crate::account::reclaim::Eagerness;
-use crate::disk::{Disk, FileSystem, guard, make_folder};
+use crate::disk::{Disk, FileSystem, guard, make_folder, sync_folder};
 use crate::journal::Journal;
 use crate::rebuild::{Rebuilt, rebuild_index};
 use crate::{Account, Finding, Observer, Report, StoreError, Totals};
@@ -23,8 +25,7 @@ const JOURNAL: &str = ".journal";
 /// What the folders of removed accounts begin with until they are gone.
 const REMOVED: &str = ".removed-";
 
-/// How long an account that is to be made anew is waited for, if somebody still reads in it. What
-/// they hold then is not the new index.
+/// How long those who read in an account that is to be made anew are waited for.
 const STILL_OPEN: Duration = Duration::from_secs(5);
 
 /// How long those who use an account that has failed are waited for; all that they do there fails at
@@ -36,6 +37,9 @@ const SNAPSHOT_TICK: Duration = Duration::from_secs(30);
 /// And after how many times that those with few: changes of ten minutes are what a damaged index
 /// may cost.
 const SNAPSHOT_TICKS: u32 = 20;
+
+/// Accounts that are made durable at the same time behind the scenes.
+const EMPTIED_AT_ONCE: usize = 4;
 
 /// How often accounts that lost mail are looked at for space to be given back.
 const RECLAIM_TICK: Duration = Duration::from_secs(30);
@@ -205,7 +209,15 @@ impl MailStore {
     pub fn remove_account(&self, id: AccountId) -> Result<(), StoreError> {
         let shared = &*self.shared;
         let mut open = shared.lock_closed(id);
-        if let Some(account) = open.accounts.pop(&id) {
+        if shared.busy().contains(&id) {
+            return Err(StoreError::Busy);
+        }
+        let account = open.accounts.pop(&id);
+        open.opening.insert(id);
+        drop(open);
+        // Who wants that account waits until it is gone, and nobody else.
+        let opening = Opening { shared, id };
+        if let Some(account) = account {
             account.end();
         }
         shared
@@ -219,7 +231,8 @@ impl MailStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => result.map_err(|error| StoreError::io(&folder, error))?,
         }
-        drop(open);
+        sync_folder(&*shared.options.disk, &shared.root)?;
+        drop(opening);
         let removed = shared.options.disk.remove_folder(&doomed);
         removed.map_err(|error| StoreError::io(&doomed, error))
     }
@@ -287,7 +300,8 @@ impl MailStore {
 
     /// Writes an account's index anew from its segments, the journal, and the last snapshot of what
     /// they do not tell; or, unless it is to be ignored, the index that is there, if it is whole.
-    /// Nobody else can use the account meanwhile. `now` is Unix time in seconds.
+    /// Nobody else can use the account meanwhile; [`StoreError::Busy`] if somebody reads in it and
+    /// does not come to an end. `now` is Unix time in seconds.
     pub fn rebuild(
         &self,
         id: AccountId,
@@ -370,23 +384,20 @@ impl Shared {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an account out of use, and waits for those who still have it open.
+    /// Takes an account out of use, and waits for those who still have it open: what they read, and
+    /// what of it is durable, would be of an index that another one has replaced.
     fn claim(&self, id: AccountId) -> Result<Claim<'_>, StoreError> {
-        let mut open = self.lock_closed(id);
+        let open = self.lock_closed(id);
         if !self.busy().insert(id) {
             return Err(StoreError::Busy);
         }
         let claim = Claim { shared: self, id };
-        let account = open.accounts.pop(&id);
+        let account = open.accounts.peek(&id).cloned();
         drop(open);
-        let Some(account) = account else {
-            return Ok(claim);
-        };
-        if let Err(error) = account.checkpoint() {
-            // The journal has what the index lacks.
-            warn!(account = %id, %error, "an account cannot be made durable");
+        if let Some(account) = account {
+            account.take_out(STILL_OPEN)?;
+            self.lock().accounts.pop(&id);
         }
-        account.close(STILL_OPEN);
         Ok(claim)
     }
 
@@ -527,19 +538,71 @@ impl Shared {
 
     fn run(&self, full: &Receiver<()>) {
         while full.recv().is_ok() {
+            self.journal.is_heard();
             self.empty_journal(true);
+            self.make_room();
         }
+    }
+
+    /// Puts into indexes what waits in memory, most of it first, until there is room and no account
+    /// has too much. Each is opened once for all that it has.
+    fn make_room(&self) {
+        loop {
+            let surplus = self.journal.surplus();
+            // Half of what may wait would be left, and soon be too much again.
+            let goal = if surplus > 0 {
+                surplus + self.options.pending / 4
+            } else {
+                0
+            };
+            let mut waiting: Vec<(usize, AccountId)> = self
+                .in_memory()
+                .into_iter()
+                .map(|account| (account.pending(), account.id()))
+                .filter(|(octets, _)| *octets > 0)
+                .collect();
+            waiting.sort_unstable_by(|a, b| b.cmp(a));
+            let mut sum = 0;
+            let heavy = waiting.into_iter().take_while(|(octets, _)| {
+                let is_wanted = sum < goal || *octets >= PENDING_MAX;
+                sum += octets;
+                is_wanted
+            });
+            let heavy: Vec<AccountId> = heavy.map(|(_, id)| id).collect();
+            let before = self.journal.pending();
+            self.empty(&heavy);
+            if heavy.is_empty() || self.journal.pending() >= before {
+                // There is nothing to do, or they take nothing, as on a full disk.
+                return;
+            }
+        }
+    }
+
+    /// Makes accounts durable in their own files, some at a time: the disk makes their syncs one.
+    fn empty(&self, ids: &[AccountId]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.empty_one(*id) {
+                    warn!(account = %id, %error, "an account cannot be made durable");
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..EMPTIED_AT_ONCE.min(ids.len()) {
+                let helper = std::thread::Builder::new().name("mail-journal".to_owned());
+                if helper.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
     }
 
     /// Makes durable in each account what the journal has of it. Where that fails the journal's
     /// entries stay, and it is tried again with the next file or at the next start.
     fn empty_journal(&self, full_only: bool) {
-        for id in self.journal.accounts(full_only) {
-            let result = self.empty_one(id);
-            if let Err(error) = result {
-                warn!(account = %id, %error, "an account cannot be made durable");
-            }
-        }
+        self.empty(&self.journal.accounts(full_only));
     }
 
     /// Small things that were not worth a transaction, and snapshots; all files are closed.
@@ -556,7 +619,12 @@ impl Shared {
             self.journal.settle(id);
             return Ok(());
         }
-        self.account(id, unix_now())?.checkpoint()
+        let account = self.account(id, unix_now())?;
+        if account.index.is_open() {
+            return account.checkpoint();
+        }
+        // It is opened for this alone, and takes nobody's place.
+        account.rest().map(drop)
     }
 }
 

@@ -161,8 +161,9 @@ impl<'t> Batch<'t> {
     }
 
     /// Numbers up to there were given to operations.
-    pub(crate) fn skip_operations(&mut self, by: u32) {
-        self.state.counters.applied += u64::from(by);
+    pub(crate) fn skip_operations(&mut self, last: u64) {
+        let applied = &mut self.state.counters.applied;
+        *applied = last.max(*applied);
     }
 
     /// Mail that has its place in the state already, and mailboxes whose rows are newer there.

@@ -232,6 +232,18 @@ impl Account {
 
     /// Makes all durable that the index has.
     pub(super) fn checkpoint_now(&self) -> Result<(), StoreError> {
+        self.sync_segment()?;
+        let mut writer = lock(&self.writer);
+        if self.has_failed() {
+            return Ok(());
+        }
+        // What is published from here on is in the journal alone and stays open there.
+        let part = self.catch_up(&mut writer)?;
+        self.settle(&mut writer, &part)
+    }
+
+    /// Most of what makes an account durable, while others may write.
+    pub(super) fn sync_segment(&self) -> Result<(), StoreError> {
         let (file, position) = {
             let mut writer = lock(&self.writer);
             if self.has_failed() {
@@ -241,26 +253,24 @@ impl Account {
             (writer.appender.unsynced(), writer.appender.position())
         };
         if let Some(file) = file {
-            // Most of what is to be written, while others may write.
             file.sync().map_err(StoreError::Fatal)?;
         }
-        let mut writer = lock(&self.writer);
-        writer.appender.is_synced(position);
-        // What is published from here on is in the journal alone and stays open there.
-        let part = self.catch_up(&mut writer)?;
-        if self.has_failed() {
-            return Ok(());
-        }
-        self.settle(&mut writer, &part)
+        lock(&self.writer).appender.is_synced(position);
+        Ok(())
     }
 
-    fn settle(&self, writer: &mut Writer, part: &Part) -> Result<(), StoreError> {
+    pub(super) fn settle(&self, writer: &mut Writer, part: &Part) -> Result<(), StoreError> {
         writer.appender.sync()?;
         let db = self.index.get()?;
         self.end_transaction(db.begin_write()?)?;
+        self.is_settled(part);
+        Ok(())
+    }
+
+    /// The account's own files durably have what `part` tells of.
+    pub(super) fn is_settled(&self, part: &Part) {
         lock(&self.recent).settle(part);
         self.journal.settle_to(self.id, part.journaled);
-        Ok(())
     }
 
     /// Does what the journal has and the index lacks, after a crash or a failed commit.

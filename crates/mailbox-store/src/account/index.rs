@@ -7,11 +7,11 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase};
 
 use crate::StoreError;
 use crate::disk::SharedDisk;
-use crate::index_file::open_index;
+use crate::index_file::{OpenIndex, open_index};
 
 /// How long who wants to open one more index waits for others to be closed: where none can be
 /// closed, as on a full disk, there are too many for a while.
@@ -109,13 +109,17 @@ pub(crate) struct Index {
     disk: SharedDisk,
     cache: usize,
     pool: Arc<Pool>,
+    /// Is set when the engine fails, and has to be opened anew before it works again.
+    failed: Arc<AtomicBool>,
     used: AtomicU64,
     slot: Mutex<Slot>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    db: Option<Arc<Database>>,
+    db: Option<Arc<OpenIndex>>,
+    /// Somebody may have written in it since it was opened.
+    is_changed: bool,
     /// It must not be opened any more.
     is_shut: bool,
 }
@@ -123,7 +127,14 @@ struct Slot {
 /// A state of the index, which stays open as long as this lives.
 pub(crate) struct Reading {
     txn: ReadTransaction,
-    _db: Arc<Database>,
+    db: Arc<OpenIndex>,
+}
+
+impl Reading {
+    /// Most of the index is to be read.
+    pub(crate) fn will_be_read(&self) {
+        self.db.will_be_read();
+    }
 }
 
 impl Deref for Reading {
@@ -135,9 +146,16 @@ impl Deref for Reading {
 }
 
 impl Index {
-    /// One that is not open; `cache` is in octets.
-    pub(crate) fn new(path: PathBuf, disk: SharedDisk, cache: usize, pool: Arc<Pool>) -> Self {
+    /// One that is not open; `cache` is in octets, and `failed` is set when the engine fails.
+    pub(crate) fn new(
+        path: PathBuf,
+        disk: SharedDisk,
+        cache: usize,
+        pool: Arc<Pool>,
+        failed: Arc<AtomicBool>,
+    ) -> Self {
         Self {
+            failed,
             path,
             disk,
             cache,
@@ -147,28 +165,34 @@ impl Index {
         }
     }
 
-    /// The index, which is opened if it is not. Who holds it keeps it open.
-    pub(crate) fn get(&self) -> Result<Arc<Database>, StoreError> {
-        self.get_by(|| open_index(&*self.disk, &self.path, self.cache))
+    /// The index, to write in it, which is opened if it is not. Who holds it keeps it open.
+    pub(crate) fn get(&self) -> Result<Arc<OpenIndex>, StoreError> {
+        self.get_by(true, || open_index(&*self.disk, &self.path, self.cache))
     }
 
-    /// The same with another way to open it, as for a new one.
+    /// The same with another way to open it, as for a new one. Who only reads does not write in it
+    /// with transactions of his own.
     pub(crate) fn get_by(
         &self,
-        open: impl FnOnce() -> Result<Database, StoreError>,
-    ) -> Result<Arc<Database>, StoreError> {
+        writes: bool,
+        open: impl FnOnce() -> Result<OpenIndex, StoreError>,
+    ) -> Result<Arc<OpenIndex>, StoreError> {
         let now = self.pool.clock.fetch_add(1, Ordering::Relaxed);
         self.used.store(now, Ordering::Relaxed);
         let mut slot = lock(&self.slot);
         if slot.is_shut {
-            return Err(StoreError::Engine("the account was closed".to_owned()));
+            return Err(StoreError::Busy);
         }
+        slot.is_changed |= writes;
         if let Some(db) = &slot.db {
             return Ok(db.clone());
         }
         self.pool.enter();
         match open() {
-            Ok(db) => Ok(slot.db.insert(Arc::new(db)).clone()),
+            Ok(db) => {
+                db.report_to(self.failed.clone());
+                Ok(slot.db.insert(Arc::new(db)).clone())
+            }
             Err(error) => {
                 self.pool.leave();
                 Err(error)
@@ -177,43 +201,73 @@ impl Index {
     }
 
     pub(crate) fn read(&self) -> Result<Reading, StoreError> {
-        let db = self.get()?;
+        let db = self.get_by(false, || open_index(&*self.disk, &self.path, self.cache))?;
         Ok(Reading {
             txn: db.begin_read()?,
-            _db: db,
+            db,
         })
     }
 
-    /// When it was last wanted, if it is open.
-    pub(crate) fn last_use(&self) -> Option<u64> {
-        let is_open = lock(&self.slot).db.is_some();
-        is_open.then(|| self.used.load(Ordering::Relaxed))
+    /// Is it open just now?
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.slot).db.is_some()
     }
 
-    /// The same; `None` too while somebody opens or closes it, who may wait for room himself.
+    /// Is it closed, and nobody just opens it? Waits for nobody.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let slot = self.slot.try_lock();
+        slot.is_ok_and(|slot| slot.db.is_none())
+    }
+
+    /// When it was last wanted, if it is open; `None` too while somebody opens or closes it, who may wait for room himself.
     pub(crate) fn last_use_if_free(&self) -> Option<u64> {
         let slot = self.slot.try_lock().ok()?;
         slot.db.as_ref().map(|_| self.used.load(Ordering::Relaxed))
     }
 
-    /// Closes it, unless somebody has it; who wants it meanwhile waits. True if it is closed.
-    pub(crate) fn close(&self) -> bool {
+    /// Closes it, unless somebody has it; who wants it meanwhile waits. True if it is closed: then all
+    /// that was committed is durable. After an error nobody knows what of it is.
+    pub(crate) fn close(&self) -> Result<bool, StoreError> {
         let mut slot = lock(&self.slot);
-        let is_free = slot.db.as_ref().is_none_or(|db| Arc::strong_count(db) == 1);
-        if is_free && let Some(db) = slot.db.take() {
-            // The engine writes here that all is well; under the lock, since the file is its alone.
-            drop(db);
-            self.pool.leave();
+        let Some(db) = slot.db.take() else {
+            return Ok(true);
+        };
+        match Arc::try_unwrap(db) {
+            Ok(db) => {
+                // Under the lock, since the file is the engine's alone.
+                let closed = db.close(!std::mem::take(&mut slot.is_changed));
+                self.pool.leave();
+                closed.map(|()| true)
+            }
+            Err(db) => {
+                slot.db = Some(db);
+                Ok(false)
+            }
         }
-        is_free
     }
 
-    /// Closes it for good, and waits for those who still read in it.
-    pub(crate) fn shut(&self, longest: Duration) {
+    /// Nobody uses it any more but those who do already.
+    pub(crate) fn refuse(&self) {
         lock(&self.slot).is_shut = true;
-        let deadline = Instant::now() + longest;
-        while !self.close() && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
+    }
+
+    /// As it was before [`Self::refuse`].
+    pub(crate) fn allow(&self) {
+        lock(&self.slot).is_shut = false;
+    }
+
+    /// Nobody opens it any more, and those who read in it have so long.
+    pub(crate) fn shut(&self, longest: Duration) -> Result<(), StoreError> {
+        self.refuse();
+        wait_until(longest, || self.close()).map(drop)
+    }
+
+    /// Nobody opens it any more. The last who reads in it closes it.
+    pub(crate) fn abandon(&self) {
+        let mut slot = lock(&self.slot);
+        slot.is_shut = true;
+        if slot.db.take().is_some() {
+            self.pool.leave();
         }
     }
 }
@@ -224,6 +278,21 @@ impl Drop for Index {
             self.pool.leave();
         }
     }
+}
+
+/// Looks again and again, at most so long, whether something is done; true if it is.
+pub(crate) fn wait_until(
+    longest: Duration,
+    mut is_done: impl FnMut() -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    let deadline = Instant::now() + longest;
+    while !is_done()? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(true)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

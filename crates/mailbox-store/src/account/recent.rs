@@ -1,6 +1,6 @@
 //! Mail that is durable in the journal and waits in memory for the account's own files.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::journal::Mark;
@@ -10,14 +10,50 @@ use crate::{DeliveryKey, MessageState};
 /// Octets that a message costs here beside its record: its summary and rows.
 const OVERHEAD: usize = 2048;
 
+/// Keys with this bit in their queue id are not the queue's, and do not rise.
+pub(super) const NOT_OF_THE_QUEUE: u64 = 1 << 63;
+/// Keys of late that are known without the index: the queue's ids rise, but for those that are tried
+/// again or come by another way.
+const LATE: usize = 256;
+/// How many of them an index is asked for when it is opened: less than a page has.
+pub(super) const LATE_AT_OPENING: usize = 64;
+
+/// The highest keys of the queue that were delivered.
+#[derive(Debug, Default)]
+struct Late {
+    /// In their order.
+    keys: VecDeque<DeliveryKey>,
+    /// All above it are here.
+    floor: Option<DeliveryKey>,
+}
+
+impl Late {
+    fn note(&mut self, key: DeliveryKey) {
+        if key.queue_id & NOT_OF_THE_QUEUE != 0 || Some(key) <= self.floor {
+            return;
+        }
+        if let Err(at) = self.keys.binary_search(&key) {
+            self.keys.insert(at, key);
+        }
+        if self.keys.len() > LATE {
+            self.floor = self.keys.pop_front();
+        }
+    }
+
+    /// `None` if only the index knows.
+    fn has(&self, key: DeliveryKey) -> Option<bool> {
+        let is_known = key.queue_id & NOT_OF_THE_QUEUE == 0 && Some(key) > self.floor;
+        is_known.then(|| self.keys.binary_search(&key).is_ok())
+    }
+}
+
 /// What came of late. An index has all that is not here.
 #[derive(Debug)]
 pub(super) struct Recent {
     mails: Vec<Arc<Mail>>,
     keys: HashSet<DeliveryKey>,
     octets: usize,
-    /// No key above it was ever delivered: queue ids rise, so that few keys are to be looked up.
-    newest: Option<DeliveryKey>,
+    late: Late,
     /// Octets that only the journal has made durable, and how far it has them.
     lazy: u64,
     journaled: Mark,
@@ -41,12 +77,19 @@ impl Part {
 }
 
 impl Recent {
-    pub(super) fn new(newest: Option<DeliveryKey>) -> Self {
+    /// `late` are the highest keys of the queue that the index has, the highest first: all of them
+    /// if they are fewer than [`LATE_AT_OPENING`].
+    pub(super) fn new(late: &[DeliveryKey]) -> Self {
+        let has_all = late.len() < LATE_AT_OPENING;
+        let late = Late {
+            keys: late.iter().rev().copied().collect(),
+            floor: late.last().copied().filter(|_| !has_all),
+        };
         Self {
             mails: Vec::new(),
             keys: HashSet::new(),
             octets: 0,
-            newest,
+            late,
             lazy: 0,
             journaled: Mark::default(),
             unsaved: BTreeSet::new(),
@@ -76,15 +119,15 @@ impl Recent {
     }
 
     pub(super) fn note_key(&mut self, key: DeliveryKey) {
-        self.newest = self.newest.max(Some(key));
+        self.late.note(key);
     }
 
     /// Was it delivered? `None` if only the index knows.
     pub(super) fn is_delivered(&self, key: DeliveryKey) -> Option<bool> {
-        if Some(key) > self.newest {
-            return Some(false);
+        if self.keys.contains(&key) {
+            return Some(true);
         }
-        self.keys.contains(&key).then_some(true)
+        self.late.has(key)
     }
 
     /// Returns the octets of memory that it takes more.
@@ -150,5 +193,53 @@ impl Recent {
             modseq: mail.row.modseq,
             size: mail.row.size,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(queue_id: u64) -> DeliveryKey {
+        DeliveryKey { queue_id, index: 1 }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_of_keys_is_right(
+            old in prop::collection::btree_set(0..2000_u64, 0..200),
+            new in prop::collection::vec(0..2000_u64, 0..600),
+            asked in prop::collection::vec(0..2000_u64, 50),
+        ) {
+            let opening: Vec<_> = old.iter().rev().take(LATE_AT_OPENING).copied().map(key).collect();
+            let mut recent = Recent::new(&opening);
+            let mut delivered = old;
+            for queue_id in new {
+                recent.note_key(key(queue_id));
+                recent.note_key(key(queue_id | NOT_OF_THE_QUEUE));
+                delivered.insert(queue_id);
+            }
+            let highest = delivered.last().copied();
+            for queue_id in asked {
+                let is_delivered = delivered.contains(&queue_id);
+                let known = recent.is_delivered(key(queue_id));
+                prop_assert!(known.is_none_or(|known| known == is_delivered));
+                // Only old ones have to be looked up.
+                prop_assert!(known.is_some() || Some(queue_id) <= highest);
+                let other = recent.is_delivered(key(queue_id | NOT_OF_THE_QUEUE));
+                prop_assert_eq!(other, None);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_that_nearly_rise_are_known() {
+        let mut recent = Recent::new(&[]);
+        for queue_id in 0..10_000 {
+            recent.note_key(key(queue_id ^ 63));
+            assert_eq!(recent.is_delivered(key(queue_id ^ 63)), Some(true));
+            assert_eq!(recent.is_delivered(key((queue_id + 64) ^ 63)), Some(false));
+        }
     }
 }

@@ -16,7 +16,9 @@ const JOURNAL_MAX: u64 = 256 * 1024;
 /// Octets of an account's mail for which the journal alone answers; then its own files are synced.
 pub(super) const LAZY_MAX: u64 = 16 * 1024 * 1024;
 /// Octets of an account's mail that wait in memory for its index; then it gets them.
-const PENDING_MAX: usize = 1024 * 1024;
+pub(crate) const PENDING_MAX: usize = 1024 * 1024;
+/// And at most, while others open the index.
+const PENDING_LIMIT: usize = 8 * PENDING_MAX;
 
 /// Messages that have their places and are not durable yet. Nobody else decides anything for the
 /// account meanwhile.
@@ -62,14 +64,40 @@ impl Account {
     /// Memory that is twice as full as it should be is that of an index that takes nothing.
     fn may_wait(&self) -> bool {
         let recent = lock(&self.recent);
-        let is_small = recent.octets() < 2 * PENDING_MAX && self.journal.fullness() < 2;
+        let is_small = recent.octets() < PENDING_LIMIT && self.journal.fullness() < 2;
         recent.lazy() < LAZY_MAX && is_small
+    }
+
+    /// Octets of memory that wait for the index.
+    pub(crate) fn pending(&self) -> usize {
+        lock(&self.recent).octets()
     }
 
     /// Puts what waits into the index, if it is too much. The journal has it in any case.
     pub(crate) fn limit_pending(&self) {
-        let octets = lock(&self.recent).octets();
-        if octets >= PENDING_MAX || (octets > 0 && self.journal.fullness() > 0) {
+        let at = if self.journal.fullness() > 0 {
+            1
+        } else {
+            PENDING_MAX
+        };
+        self.limit_pending_to(at);
+    }
+
+    /// The same if it is too much for one account and the index is open. Else it is others' to take
+    /// away, as is too much of all accounts: who delivers opens no index.
+    pub(crate) fn limit_own_pending(&self) {
+        if self.pending() < PENDING_MAX {
+            return;
+        }
+        if self.index.is_at_rest() {
+            self.journal.tell();
+        } else {
+            self.limit_pending_to(PENDING_MAX);
+        }
+    }
+
+    fn limit_pending_to(&self, octets: usize) {
+        if self.pending() >= octets {
             let mut writer = lock(&self.writer);
             if let Err(error) = self.catch_up(&mut writer) {
                 tracing::warn!(account = %self.id, %error, "mail waits for its index");

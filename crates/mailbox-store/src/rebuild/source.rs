@@ -35,20 +35,29 @@ impl Source {
     }
 
     /// The index itself if it is whole, or else the last snapshot that is.
-    pub(super) fn find(account: &Rebuilt<'_>, told: &mut Told<'_, '_>) -> Self {
+    pub(super) fn find(account: &Rebuilt<'_>, told: &mut Told<'_, '_>) -> Result<Self, StoreError> {
         let index = account.folder.join("index.redb");
         if !account.ignore_index && index.exists() {
             match read_index(account, &index) {
                 Ok(copy) => {
                     told.note("flags, UIDs and names are taken from the index that was there");
                     let is_exact = true;
-                    return Self::Known { copy, is_exact };
+                    return Ok(Self::Known { copy, is_exact });
                 }
+                // It may be whole: a snapshot in its place would lose what came since.
+                Err(
+                    error @ (StoreError::Busy
+                    | StoreError::Full
+                    | StoreError::Fatal(_)
+                    | StoreError::Io { .. }),
+                ) => return Err(error),
                 Err(error) => told.wrong(format!("{}: {error}", index.display())),
             }
         }
         let Kept { copy, is_stale } = IndexCopy::read(account.folder, |what| told.wrong(what));
         let Some(copy) = copy else {
+            // A mark that is lost as well, while the journal still tells of changes.
+            let is_stale = is_stale || account.journal.last_operation(account.id)? > 0;
             if is_stale {
                 told.lost(
                     "there is no snapshot of the index: later flags, keywords, copies, moves, \
@@ -58,9 +67,9 @@ impl Source {
             } else {
                 told.note("all is taken from the segments: nothing but new mail ever came");
             }
-            return Self::Records {
+            return Ok(Self::Records {
                 is_exact: !is_stale,
-            };
+            });
         };
         let taken = copy.taken;
         if is_stale {
@@ -75,10 +84,10 @@ impl Source {
                  which only new mail came"
             ));
         }
-        Self::Known {
+        Ok(Self::Known {
             copy,
             is_exact: !is_stale,
-        }
+        })
     }
 }
 
@@ -87,7 +96,7 @@ fn read_index(account: &Rebuilt<'_>, path: &Path) -> Result<IndexCopy, StoreErro
     let read = || {
         let options = account.options;
         let mut db = open_index(&*options.disk, path, options.index_cache)?;
-        if !db.check_integrity()? {
+        if !db.engine().check_integrity()? {
             let what = "the index is not what was written".to_owned();
             return Err(StoreError::Engine(what));
         }
