@@ -17,6 +17,7 @@
 //! FILES. `correo.toml`, tables `[server]`, `[tls]`, `[rpc]` and `[imapd]`.
 
 mod answer;
+mod appender;
 mod capability;
 mod cmd;
 mod connection;
@@ -35,6 +36,7 @@ use mail_rpc::transport::Endpoint;
 use tonic::transport::Channel;
 use tracing::warn;
 
+use appender::Appender;
 use mailboxes::Mailboxes;
 
 /// The service with TLS from the start.
@@ -51,6 +53,7 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 struct Shared {
     context: Context,
     authenticator: Authenticator,
+    appender: Appender,
     fetcher: Fetcher,
     store: MailboxServiceClient<Channel>,
     mailboxes: Arc<Mailboxes>,
@@ -73,6 +76,7 @@ async fn start(context: Context) -> anyhow::Result<()> {
     let shared = Arc::new(Shared {
         context: context.clone(),
         authenticator: Authenticator::new(channel(&config.rpc.directory_auth)?),
+        appender: Appender::start(store.clone()),
         fetcher: Fetcher::start(mailbox),
         mailboxes: Mailboxes::new(store.clone(), cache),
         store,

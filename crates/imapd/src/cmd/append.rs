@@ -7,10 +7,12 @@ use mail_rpc::convert::uid_set;
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::UidValidity;
 use pb::append_response::Result as Answer;
+use pb::mailbox_service_client::MailboxServiceClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use super::store::names;
 use crate::answer::No;
@@ -24,20 +26,31 @@ pub(crate) struct Appending {
     tag: Tag,
     mailbox: String,
     begin: Option<pb::AppendBegin>,
-    pieces: mpsc::Sender<pb::AppendRequest>,
+    way: Way,
+}
+
+/// How a message gets to the store.
+enum Way {
+    /// It is small and the only one so far: it goes when it is complete.
+    Whole(Vec<u8>),
+    /// A stream of its own, as it comes.
+    Pieces(Pieces),
+}
+
+struct Pieces {
+    sender: mpsc::Sender<pb::AppendRequest>,
     answer: JoinHandle<Result<Option<pb::AppendResponse>, Status>>,
 }
 
-impl Drop for Appending {
+impl Drop for Pieces {
     fn drop(&mut self) {
         self.answer.abort();
     }
 }
 
-impl Conversation {
-    pub(crate) fn append_begin(&mut self, tag: Tag, append: Append) {
-        let (pieces, queue) = mpsc::channel(WAITING);
-        let mut client = self.shared.store.clone();
+impl Pieces {
+    fn start(mut client: MailboxServiceClient<Channel>) -> Self {
+        let (sender, queue) = mpsc::channel(WAITING);
         let answer = tokio::spawn(async move {
             client
                 .append(ReceiverStream::new(queue))
@@ -46,6 +59,43 @@ impl Conversation {
                 .message()
                 .await
         });
+        Self { sender, answer }
+    }
+
+    async fn send(&self, begin: &mut Option<pb::AppendBegin>, data: Vec<u8>) {
+        let mut rest = Bytes::from(data);
+        while !rest.is_empty() {
+            let request = pb::AppendRequest {
+                begin: begin.take(),
+                data: rest.split_to(rest.len().min(CHUNK_SIZE)),
+                ..pb::AppendRequest::default()
+            };
+            // A store that is gone shows at the end.
+            let _ = self.sender.send(request).await;
+        }
+    }
+
+    async fn end(mut self, begin: Option<pb::AppendBegin>) -> Result<Option<Answer>, Status> {
+        let request = pb::AppendRequest {
+            begin,
+            end: true,
+            ..pb::AppendRequest::default()
+        };
+        let _ = self.sender.send(request).await;
+        match (&mut self.answer).await {
+            Ok(answer) => Ok(answer?.and_then(|answer| answer.result)),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl Conversation {
+    pub(crate) fn append_begin(&mut self, tag: Tag, append: Append) {
+        let way = if append.size <= CHUNK_SIZE as u64 {
+            Way::Whole(Vec::new())
+        } else {
+            Way::Pieces(Pieces::start(self.shared.store.clone()))
+        };
         let mailbox = append.mailbox.into_string();
         let first = AppendNext {
             flags: append.flags,
@@ -57,8 +107,7 @@ impl Conversation {
             tag,
             mailbox,
             begin: Some(begin),
-            pieces,
-            answer,
+            way,
         });
     }
 
@@ -81,13 +130,21 @@ impl Conversation {
         let Some(appending) = &mut self.appending else {
             return;
         };
+        if let Way::Whole(data) = &mut appending.way {
+            // All of one command are stored together (RFC 3502).
+            let data = std::mem::take(data);
+            let pieces = Pieces::start(self.shared.store.clone());
+            pieces.send(&mut appending.begin, data).await;
+            appending.way = Way::Pieces(pieces);
+        }
+        let before = appending.begin.replace(begin);
         // An empty message has no piece that took its beginning along.
-        if let Some(empty) = appending.begin.replace(begin) {
+        if let (Some(empty), Way::Pieces(pieces)) = (before, &appending.way) {
             let request = pb::AppendRequest {
                 begin: Some(empty),
                 ..pb::AppendRequest::default()
             };
-            let _ = appending.pieces.send(request).await;
+            let _ = pieces.sender.send(request).await;
         }
     }
 
@@ -95,33 +152,35 @@ impl Conversation {
         let Some(appending) = &mut self.appending else {
             return;
         };
-        let mut rest = Bytes::from(data);
-        while !rest.is_empty() {
-            let request = pb::AppendRequest {
-                begin: appending.begin.take(),
-                data: rest.split_to(rest.len().min(CHUNK_SIZE)),
-                ..pb::AppendRequest::default()
-            };
-            // A store that is gone shows at the end.
-            let _ = appending.pieces.send(request).await;
+        match &mut appending.way {
+            Way::Whole(whole) if whole.is_empty() => *whole = data,
+            Way::Whole(whole) => whole.extend_from_slice(&data),
+            Way::Pieces(pieces) => pieces.send(&mut appending.begin, data).await,
         }
     }
 
     pub(crate) async fn append_end(&mut self) {
-        let Some(mut appending) = self.appending.take() else {
+        let Some(appending) = self.appending.take() else {
             return;
         };
-        let tag = appending.tag.clone();
-        let request = pb::AppendRequest {
-            begin: appending.begin.take(),
-            end: true,
-            ..pb::AppendRequest::default()
+        let Appending {
+            tag, begin, way, ..
+        } = appending;
+        let answered = match way {
+            Way::Pieces(pieces) => pieces.end(begin).await,
+            Way::Whole(data) => {
+                let message = pb::AppendRequest {
+                    begin,
+                    data: data.into(),
+                    end: true,
+                    ..pb::AppendRequest::default()
+                };
+                self.shared.appender.append(message).await.map(Some)
+            }
         };
-        let _ = appending.pieces.send(request).await;
-        let answer = match (&mut appending.answer).await {
-            Ok(Ok(answer)) => answer.and_then(|answer| answer.result),
-            Ok(Err(status)) => return No::from(status).push(&mut self.out, &tag),
-            Err(_) => None,
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(status) => return No::from(status).push(&mut self.out, &tag),
         };
         match answer {
             Some(Answer::Appended(appended)) => self.appended(&tag, &appended).await,

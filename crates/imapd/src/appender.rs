@@ -1,0 +1,104 @@
+//! Messages that are complete and small: those of all sessions go down one long stream, so that a
+//! message costs no call of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mail_rpc::pb::mailbox::v1 as pb;
+use pb::append_response::Result as Answer;
+use pb::mailbox_service_client::MailboxServiceClient;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// Messages that may wait for the stream; each has at most a chunk's octets.
+const WAITING: usize = 32;
+
+/// The client of the stream. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Appender(mpsc::Sender<Request>);
+
+#[derive(Debug)]
+struct Request {
+    message: pb::AppendRequest,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Who waits, by token. Dropped with the stream: then it is not known what became of a message.
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+
+impl Appender {
+    /// Starts the client on the current runtime; its task ends with its last clone.
+    pub(crate) fn start(client: MailboxServiceClient<Channel>) -> Self {
+        let (requests, queue) = mpsc::channel(WAITING);
+        tokio::spawn(run(client, queue));
+        Self(requests)
+    }
+
+    /// Appends one message, whose beginning and end are in the request. The token is set here.
+    pub(crate) async fn append(&self, message: pb::AppendRequest) -> Result<Answer, Status> {
+        let (answer, told) = oneshot::channel();
+        let ended = || Status::unavailable("the stream of messages broke");
+        let sent = self.0.send(Request { message, answer }).await;
+        sent.map_err(|_| ended())?;
+        told.await.map_err(|_| ended())
+    }
+}
+
+/// Opens one stream after the other, each when there is a message for it and until it breaks.
+async fn run(mut client: MailboxServiceClient<Channel>, mut queue: mpsc::Receiver<Request>) {
+    let mut token = 0;
+    while let Some(first) = queue.recv().await {
+        let (messages, outgoing) = mpsc::channel(WAITING);
+        let waiting = Waiting::default();
+        // Sent before the stream is open: the server may answer only with its first message.
+        let _ = pass_on(first, &mut token, &messages, &waiting).await;
+        // What went wrong is told to each who waits.
+        let Ok(answers) = client.append(ReceiverStream::new(outgoing)).await else {
+            continue;
+        };
+        let reader = hand_out(answers.into_inner(), &waiting);
+        let writer = async {
+            while let Some(request) = queue.recv().await {
+                let passed = pass_on(request, &mut token, &messages, &waiting).await;
+                if passed.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = reader => {}
+            () = writer => {}
+        }
+    }
+}
+
+async fn pass_on(
+    request: Request,
+    token: &mut u64,
+    messages: &mpsc::Sender<pb::AppendRequest>,
+    waiting: &Waiting,
+) -> Result<(), ()> {
+    *token += 1;
+    lock(waiting).insert(*token, request.answer);
+    let message = pb::AppendRequest {
+        token: *token,
+        ..request.message
+    };
+    messages.send(message).await.map_err(|_| ())
+}
+
+async fn hand_out(mut answers: Streaming<pb::AppendResponse>, waiting: &Waiting) {
+    while let Ok(Some(response)) = answers.message().await {
+        let waits = lock(waiting).remove(&response.token);
+        if let (Some(waits), Some(answer)) = (waits, response.result) {
+            // Who does not wait any more has lost the client.
+            let _ = waits.send(answer);
+        }
+    }
+}
+
+fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
