@@ -29,6 +29,9 @@ use crate::scan::{Found, Records};
 use crate::schema::{account_of, email_id};
 use crate::store::Options;
 
+/// Octets of a batch for which memory is kept.
+const BUFFER: usize = 1024 * 1024;
+
 /// How long mail waits for room in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -70,6 +73,8 @@ struct Writer {
     number: u32,
     file: Box<dyn DiskFile>,
     end: u64,
+    /// Kept from batch to batch: a new one of this size would come from the system each time.
+    buffer: Vec<u8>,
     /// Nothing is taken any more.
     is_closed: bool,
 }
@@ -111,6 +116,7 @@ impl Journal {
             number,
             file,
             end: 0,
+            buffer: Vec::new(),
             is_closed: false,
         };
         let journal = Self {
@@ -431,16 +437,19 @@ impl Place {
 
 fn write_all(writer: &mut Writer, batch: &[Waiting]) -> Result<(), StoreError> {
     let records = || batch.iter().flat_map(|waiting| &waiting.records);
-    let mut all = Vec::with_capacity(records().map(Bytes::len).sum());
-    if all.capacity() == 0 {
-        return Ok(());
-    }
+    let all = &mut writer.buffer;
+    all.clear();
+    all.shrink_to(BUFFER);
+    all.reserve(records().map(Bytes::len).sum());
     for record in records() {
         all.extend_from_slice(record);
     }
+    if all.is_empty() {
+        return Ok(());
+    }
     writer
         .file
-        .write_at(&all, writer.end)
+        .write_at(all, writer.end)
         .map_err(|error| StoreError::io("journal", error))?;
     writer.file.sync().map_err(StoreError::Fatal)?;
     writer.end += all.len() as u64;

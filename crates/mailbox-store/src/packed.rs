@@ -172,6 +172,8 @@ impl<R: Row> Lookup<R> {
 pub(crate) struct Packed<'t, R> {
     table: Table<'t, (u64, u32), &'static [u8]>,
     block: Option<Block>,
+    /// A row as it is written, kept from row to row.
+    entry: Vec<u8>,
     rows: PhantomData<R>,
 }
 
@@ -192,6 +194,7 @@ impl<'t, R: Row> Packed<'t, R> {
         Self {
             table,
             block: None,
+            entry: Vec::new(),
             rows: PhantomData,
         }
     }
@@ -231,6 +234,10 @@ impl<'t, R: Row> Packed<'t, R> {
 
     pub(crate) fn insert(&mut self, (group, id): (u64, u32), row: &R) -> Result<(), StoreError> {
         let width = Rows::<R>::WIDTH;
+        let mut entry = std::mem::take(&mut self.entry);
+        entry.clear();
+        entry.extend(id.to_le_bytes());
+        row.write(&mut entry);
         let mut block = self.seek(group, id)?;
         let mut rows = Rows::<R>::new(&block.octets);
         if rows.find(id).is_err() && rows.count() >= R::PER_BLOCK {
@@ -238,18 +245,20 @@ impl<'t, R: Row> Packed<'t, R> {
             block = self.seek(group, id)?;
             rows = Rows::<R>::new(&block.octets);
         }
-        let mut entry = Vec::with_capacity(width);
-        entry.extend(id.to_le_bytes());
-        row.write(&mut entry);
         match rows.find(id) {
             Ok(at) => {
                 if let Some(place) = block.octets.get_mut(at * width..(at + 1) * width) {
                     place.copy_from_slice(&entry);
                 }
             }
-            Err(at) => drop(block.octets.splice(at * width..at * width, entry)),
+            Err(at) if at == rows.count() => block.octets.extend_from_slice(&entry),
+            Err(at) => {
+                let place = at * width..at * width;
+                drop(block.octets.splice(place, entry.iter().copied()));
+            }
         }
         block.is_dirty = true;
+        self.entry = entry;
         Ok(())
     }
 

@@ -30,8 +30,7 @@ pub(crate) struct RecordHeader {
 }
 
 impl RecordHeader {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(80 + self.mailbox.len());
+    fn push(&self, out: &mut Vec<u8>) {
         out.extend(self.email_id.to_bytes());
         out.extend(self.mailbox_id.get().to_le_bytes());
         out.extend(self.uid_validity.to_le_bytes());
@@ -47,7 +46,6 @@ impl RecordHeader {
         out.extend(key.1.to_le_bytes());
         out.extend(key.2.to_le_bytes());
         out.extend(self.mailbox.as_bytes());
-        out
     }
 
     /// `None` if the bytes are no header.
@@ -111,27 +109,36 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Octets of a header at most, beside the mailbox's name.
+const HEADER: usize = 80;
+
 /// Appends a whole record; the content comes in pieces that stand behind each other.
 pub(crate) fn push_record(out: &mut Vec<u8>, header: &RecordHeader, content: &[&[u8]]) {
-    let header = header.to_bytes();
     let len: usize = content.iter().map(|piece| piece.len()).sum();
     let content_crc = content
         .iter()
         .fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
-    let mut fixed = Vec::with_capacity(FIXED);
-    fixed.extend(MAGIC);
-    fixed.extend(
-        u32::try_from(header.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes(),
-    );
-    fixed.extend((len as u64).to_le_bytes());
-    fixed.extend(content_crc.to_le_bytes());
-    let header_crc = crc32c::crc32c_append(crc32c::crc32c(&fixed), &header);
-    fixed.extend(header_crc.to_le_bytes());
-    out.reserve(FIXED + header.len() + len);
-    out.extend(fixed);
-    out.extend(header);
+    out.reserve_exact(FIXED + HEADER + header.mailbox.len() + len);
+    let start = out.len();
+    out.extend([0; FIXED]);
+    header.push(out);
+    let header = out.get(start + FIXED..).unwrap_or_default();
+    let header_len = u32::try_from(header.len()).unwrap_or(u32::MAX);
+    let mut fixed = [0; FIXED];
+    let (checked, crc) = fixed.split_at_mut(FIXED - 4);
+    let values = MAGIC
+        .into_iter()
+        .chain(header_len.to_le_bytes())
+        .chain((len as u64).to_le_bytes())
+        .chain(content_crc.to_le_bytes());
+    for (octet, value) in checked.iter_mut().zip(values) {
+        *octet = value;
+    }
+    let header_crc = crc32c::crc32c_append(crc32c::crc32c(checked), header);
+    crc.copy_from_slice(&header_crc.to_le_bytes());
+    if let Some(place) = out.get_mut(start..start + FIXED) {
+        place.copy_from_slice(&fixed);
+    }
     for piece in content {
         out.extend_from_slice(piece);
     }

@@ -19,6 +19,9 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 /// Octets that are read at a time where a large message is compared with its checksum.
 const VERIFIED_AT_A_TIME: usize = 256 * 1024;
 
+/// Octets that are appended with one write.
+const RUN: usize = 512 * 1024;
+
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -330,6 +333,49 @@ impl Appender {
             header_len,
             content_len,
         })
+    }
+
+    /// Appends records, each with the length of its content, and says where they are: with one write
+    /// for as many as go into one segment and are not much together.
+    pub(crate) fn append_all<'a>(
+        &mut self,
+        records: impl Iterator<Item = (&'a [u8], u64)>,
+    ) -> Result<Vec<Location>, StoreError> {
+        let mut locations = Vec::new();
+        let mut run: Vec<u8> = Vec::new();
+        for (record, content_len) in records {
+            let is_full = self.end + run.len() as u64 >= self.max;
+            if is_full || run.len() + record.len() > RUN {
+                self.write_run(&mut run)?;
+            }
+            if self.end >= self.max {
+                self.roll()?;
+            }
+            let header_len = (record.len() as u64).saturating_sub(content_len);
+            locations.push(Location {
+                segment: self.segment,
+                offset: self.end + run.len() as u64,
+                header_len: u32::try_from(header_len).unwrap_or(u32::MAX),
+                content_len,
+            });
+            run.extend_from_slice(record);
+        }
+        self.write_run(&mut run)?;
+        Ok(locations)
+    }
+
+    fn write_run(&mut self, run: &mut Vec<u8>) -> Result<(), StoreError> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        let file = self.file()?;
+        // Also what an error leaves there is to be synced or cut off.
+        self.dirty = true;
+        file.write_at(run, self.end)
+            .map_err(|error| StoreError::io(self.path(), error))?;
+        self.end += run.len() as u64;
+        run.clear();
+        Ok(())
     }
 
     /// Makes durable what was appended.

@@ -173,8 +173,10 @@ impl<'t> Batch<'t> {
         unsaved: &BTreeSet<u64>,
     ) -> Result<(), StoreError> {
         self.changed.extend(unsaved);
-        for mail in mails {
-            self.store(mail)?;
+        let records = mails.iter().map(|mail| (&*mail.record, mail.row.size));
+        let locations = self.appender.append_all(records)?;
+        for (mail, location) in mails.iter().zip(locations) {
+            self.store_at(mail, location)?;
         }
         Ok(())
     }

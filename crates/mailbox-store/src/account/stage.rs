@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Account, State, lock};
 use crate::journal::Mark;
-use crate::schema::DELIVERIES;
+use crate::schema::{DELIVERIES, MailboxRow};
 use crate::write::{Admitted, Mail};
 use crate::{Applied, ApplyError, Change, Deliver, DeliveryKey, StoreError};
 
@@ -25,6 +25,8 @@ const PENDING_LIMIT: usize = 8 * PENDING_MAX;
 pub(crate) struct Staged<'a> {
     account: &'a Account,
     _turn: MutexGuard<'a, ()>,
+    /// What it was decided on, and what it is then.
+    base: Arc<State>,
     state: State,
     mails: Vec<Mail>,
     keys: HashSet<DeliveryKey>,
@@ -46,10 +48,12 @@ impl Account {
         if !self.may_wait() || !delivers.iter().all(|deliver| is_journaled(deliver)) {
             return Ok(None);
         }
+        let base = self.state();
         let mut staged = Staged {
             account: self,
             _turn: turn,
-            state: State::clone(&self.state()),
+            state: State::clone(&base),
+            base,
             mails: Vec::with_capacity(delivers.len()),
             keys: HashSet::new(),
             told: Vec::with_capacity(delivers.len()),
@@ -161,22 +165,27 @@ impl Staged<'_> {
         }
         let account = self.account;
         let mut recent = lock(&account.recent);
-        // Meanwhile somebody may have claimed what is recent, and nothing else happened.
-        let mut state = State::clone(&account.state());
+        let mut state = self.state;
+        let now = account.state();
+        if !Arc::ptr_eq(&now, &self.base) {
+            // Meanwhile somebody has claimed what is recent, and nothing else happened.
+            for (id, row) in now.mailboxes.iter() {
+                let old = state.mailboxes.get(id);
+                if old.is_some_and(|old| old.recent_from != row.recent_from)
+                    && let Some(new) = state.row_mut(*id)
+                {
+                    new.recent_from = row.recent_from;
+                }
+            }
+        }
         let touched: BTreeSet<u64> = self.mails.iter().map(|mail| mail.mailbox).collect();
         for id in touched {
-            let (Some(new), Some(row)) = (self.state.mailboxes.get(&id), state.row_mut(id)) else {
-                continue;
-            };
-            let recent_from = row.recent_from;
-            row.clone_from(new);
-            row.recent_from = if account.hub.claims_recent(id.into()) {
-                row.uid_next
-            } else {
-                recent_from
-            };
+            if account.hub.claims_recent(id.into())
+                && let Some(row) = state.row_mut(id)
+            {
+                row.recent_from = row.uid_next;
+            }
         }
-        state.counters = self.state.counters;
         let octets = recent.push(self.mails, mark);
         account.journal.take_room(octets);
         account

@@ -218,8 +218,13 @@ impl Batch<'_> {
 
     /// Writes the rows of a message that is counted in.
     pub(super) fn store(&mut self, mail: &Mail) -> Result<(), StoreError> {
-        self.changed.insert(mail.mailbox);
         let location = self.appender.append(&mail.record, mail.row.size)?;
+        self.store_at(mail, location)
+    }
+
+    /// The same of one whose record is there.
+    pub(super) fn store_at(&mut self, mail: &Mail, location: Location) -> Result<(), StoreError> {
+        self.changed.insert(mail.mailbox);
         self.store_email(mail.row.email, &mail.summary, location, None)?;
         self.tables
             .messages
