@@ -272,9 +272,25 @@ impl Journal {
         &self,
         account: AccountId,
     ) -> Result<Vec<(RecordHeader, Vec<u8>)>, StoreError> {
-        let places = lock(&self.open).places.get(&account).cloned();
+        loop {
+            let places = lock(&self.open).places.get(&account).cloned();
+            let places = places.unwrap_or_default();
+            match self.read_places(&places) {
+                Ok(entries) => return Ok(entries),
+                Err(error) => {
+                    let now = lock(&self.open).places.get(&account).cloned();
+                    if now.unwrap_or_default() == places {
+                        return Err(error);
+                    }
+                    // They were settled meanwhile, and their files are gone.
+                }
+            }
+        }
+    }
+
+    fn read_places(&self, places: &[Place]) -> Result<Vec<(RecordHeader, Vec<u8>)>, StoreError> {
         let mut entries = Vec::new();
-        for place in places.unwrap_or_default() {
+        for place in places {
             let path = path(&self.folder, place.number);
             let records = Records::open(&path)?;
             let mut offset = place.offset;

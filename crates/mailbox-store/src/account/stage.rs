@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Account, State, lock};
 use crate::journal::Mark;
-use crate::schema::{DELIVERIES, MailboxRow};
+use crate::schema::DELIVERIES;
 use crate::write::{Admitted, Mail};
 use crate::{Applied, ApplyError, Change, Deliver, DeliveryKey, StoreError};
 
