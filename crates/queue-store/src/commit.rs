@@ -1,21 +1,22 @@
+mod batch;
+mod requests;
+
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use mail_types::QueueId;
 use tracing::error;
 
+use self::batch::Batch;
+use self::requests::{Request, Requests, Want};
 use crate::store::{Op, QueueStore, StoreError};
 
-/// The most octets in one batch: what waits behind it must not wait long.
-const MAX_OCTETS: usize = 4 * 1024 * 1024;
-/// The most changes in one batch.
-const MAX_OPS: usize = 2048;
-/// How long changes that nobody waits for may wait for others to share their flush.
-const LINGER: Duration = Duration::from_millis(2);
 /// How long, and how often, changes wait for room on a full disk.
 const FULL_WAIT: Duration = Duration::from_millis(200);
 const FULL_RETRIES: u32 = 50;
@@ -26,10 +27,10 @@ const FLUSHES: usize = 2;
 /// not block: everybody waits for it.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// The threads that make changes durable: one takes all that waits and appends it as one batch;
-/// others flush, once for all that was appended, and tell each in its order. What comes in
-/// meanwhile is the next batch, so that a lone change waits for nothing and many share the disk's
-/// time. Clones share the threads, which end with the last of them.
+/// The threads that make changes durable. Each takes all that waits, appends it as one batch while
+/// the others let it, flushes, and tells; what comes in meanwhile is another's batch, or the next.
+/// So a lone change waits for nothing and many share the disk's time. Clones share the threads,
+/// which end with the last of them.
 ///
 /// The queue in front of it is not bounded: callers bound what they have under way.
 #[derive(Clone, Debug)]
@@ -37,7 +38,6 @@ pub struct Committer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    requests: Option<Sender<Request>>,
     state: Arc<State>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -48,11 +48,8 @@ struct State {
     batches: AtomicU64,
     ops: AtomicU64,
     flush_micros: AtomicU64,
+    requests: Requests,
     flight: Mutex<Flight>,
-    /// Something was appended, or nothing will be any more.
-    appended: Condvar,
-    /// A flush has ended.
-    landed: Condvar,
     /// Held while changes are told of: their order is that of the log.
     telling: Mutex<()>,
 }
@@ -63,25 +60,13 @@ struct Flight {
     waiting: VecDeque<Vec<Done>>,
     /// The number of the first that waits.
     first: u64,
-    /// The first for which no flush is under way.
-    next: u64,
-    flushes: usize,
-    ended: bool,
 }
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight")
             .field("first", &self.first)
-            .field("next", &self.next)
             .finish_non_exhaustive()
-    }
-}
-
-impl Flight {
-    /// The number of the next batch to come.
-    fn behind(&self) -> u64 {
-        self.first + self.waiting.len() as u64
     }
 }
 
@@ -96,65 +81,48 @@ pub struct CommitStats {
     pub flushing: Duration,
 }
 
-struct Request {
-    ops: Vec<Op>,
-    kind: Kind,
-    done: Done,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Somebody waits.
-    Change,
-    /// Nobody waits.
-    Later,
-    /// Somebody waits, and it is refused when too little room is left.
-    NewMail,
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("ops", &self.ops)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Committer {
     /// Starts the threads.
     pub fn start(store: Arc<dyn QueueStore>) -> std::io::Result<Self> {
-        let (requests, queue) = channel();
         let state = Arc::new(State::default());
-        let mut threads = Vec::new();
-        for _ in 0..FLUSHES {
-            let (store, shared) = (store.clone(), state.clone());
-            let flusher = thread::Builder::new().name("flusher".into());
-            threads.push(flusher.spawn(move || flush_all(&*store, &shared))?);
+        let mut shared = Shared {
+            state: state.clone(),
+            threads: Vec::new(),
+        };
+        for store in std::iter::repeat_n(store, FLUSHES) {
+            let state = state.clone();
+            let thread = thread::Builder::new().name("committer".into());
+            let started = thread.spawn(move || run(&*store, &state))?;
+            shared.threads.push(started);
         }
-        let shared = state.clone();
-        let committer = thread::Builder::new().name("committer".into());
-        threads.push(committer.spawn(move || run(&*store, &queue, &shared))?);
-        Ok(Self(Arc::new(Shared {
-            requests: Some(requests),
-            state,
-            threads,
-        })))
+        Ok(Self(Arc::new(shared)))
     }
 
     /// New mail: refused with [`StoreError::Full`] when too little room is left.
     pub fn submit(&self, ops: Vec<Op>, done: Done) {
-        self.send(ops, Kind::NewMail, done);
+        self.send(Want::NewMail(ops), done);
     }
 
     /// Changes to what is there, which may use the reserve: they make room in the end.
     pub fn commit(&self, ops: Vec<Op>, done: Done) {
-        self.send(ops, Kind::Change, done);
+        self.send(Want::Change(ops), done);
     }
 
     /// Changes that nobody waits for: they share the flush of others that come within some
     /// milliseconds.
     pub fn commit_later(&self, ops: Vec<Op>, done: Done) {
-        self.send(ops, Kind::Later, done);
+        self.send(Want::Later(ops), done);
+    }
+
+    /// Keeps a chunk of content, in order with all else ([`QueueStore::put_chunk`]): it is told of
+    /// as soon as it is written, since it is not durable before its message is.
+    pub fn put_chunk(&self, id: QueueId, chunk: u32, data: Bytes, done: Done) {
+        self.send(Want::Content(id, chunk, data), done);
+    }
+
+    /// Forgets chunks, in order with all else ([`QueueStore::discard`]).
+    pub fn discard(&self, id: QueueId) {
+        self.send(Want::Discard(id), Box::new(drop));
     }
 
     /// What it has done.
@@ -172,23 +140,17 @@ impl Committer {
         self.0.state.failure.get()
     }
 
-    fn send(&self, ops: Vec<Op>, kind: Kind, done: Done) {
-        let request = Request { ops, kind, done };
-        let Some(requests) = &self.0.requests else {
-            return;
-        };
-        if let Err(unsent) = requests.send(request) {
-            (unsent.0.done)(Err(self.0.state.failure()));
-        }
+    fn send(&self, want: Want, done: Done) {
+        self.0.state.requests.push(Request { want, done });
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.requests = None;
+        self.state.requests.end();
         let this = thread::current().id();
         if self.threads.iter().any(|one| one.thread().id() == this) {
-            // The last clone was inside a `Done`: the others wait for that one, and end by themselves.
+            // The last clone was inside a `Done`: the threads end by themselves.
             return;
         }
         for thread in self.threads.drain(..) {
@@ -199,84 +161,43 @@ impl Drop for Shared {
     }
 }
 
-fn run(store: &dyn QueueStore, queue: &Receiver<Request>, state: &State) {
+fn run(store: &dyn QueueStore, state: &State) {
     let _tell = TellPanic(state);
-    while let Ok(first) = queue.recv() {
-        // Until a flush can begin at once, more may come.
-        state.wait_for_place();
-        let batch = gather(store, queue, first);
-        state.append(store, batch);
-        if state.failure.get().is_some() {
-            state.end();
-            return refuse_all(queue, state);
+    while let Some(requests) = state.requests.take() {
+        let appended = state.append(store, requests);
+        state.requests.pass_on();
+        if let Some(behind) = appended {
+            state.flush(store, behind);
         }
     }
-    state.end();
 }
 
-/// All that waits. A batch that nobody waits for waits itself for a moment.
-fn gather(store: &dyn QueueStore, queue: &Receiver<Request>, first: Request) -> Batch {
-    let mut batch = Batch::default();
-    let linger = Instant::now() + LINGER;
-    let mut next = Some(first);
-    while let Some(request) = next {
-        batch.add(store, request);
-        next = if batch.is_full() {
-            None
-        } else if batch.urgent {
-            queue.try_recv().ok()
-        } else {
-            let left = linger.saturating_duration_since(Instant::now());
-            queue.recv_timeout(left).ok()
-        };
-    }
-    batch
+/// The engine may panic: that is its end, as a failure is.
+fn guarded(work: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    result.unwrap_or_else(|_| Err(StoreError::failed("the engine panicked")))
 }
 
-/// Flushes what was appended until nothing more will be.
-fn flush_all(store: &dyn QueueStore, state: &State) {
-    let _tell = TellPanic(state);
-    while let Some(behind) = state.next_flush() {
-        let start = Instant::now();
-        let result = match state.failure.get() {
-            Some(failure) => Err(failure.clone()),
-            None => store.sync(),
-        };
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        state.batches.fetch_add(1, Relaxed);
-        state.flush_micros.fetch_add(micros, Relaxed);
-        if let Err(failure) = &result {
-            state.fail(failure);
-        }
-        state.land(behind, &result);
-    }
-}
-
-/// After a failure nobody may hope: what was written is known only by opening the store again.
-fn refuse_all(queue: &Receiver<Request>, state: &State) {
-    while let Ok(request) = queue.recv() {
-        (request.done)(Err(state.failure()));
-    }
-}
-
-/// The engine may panic; whoever asks must learn that nothing is written any more.
+/// Who is told may panic; whoever asks then must learn that nothing is written any more.
 struct TellPanic<'a>(&'a State);
 
 impl Drop for TellPanic<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.0.failure.set(self.0.failure());
-            self.0.end();
+            let failure = StoreError::failed("the committer panicked");
+            self.0.fail(&failure);
+            self.0.requests.pass_on();
+            self.0.land(u64::MAX, &Err(failure));
+            // Another may have panicked, too; then nobody is left who would.
+            while let Some(requests) = self.0.requests.take() {
+                self.0.refuse(requests);
+                self.0.requests.pass_on();
+            }
         }
     }
 }
 
 impl State {
-    fn failure(&self) -> StoreError {
-        let known = self.failure.get().cloned();
-        known.unwrap_or_else(|| StoreError::failed("the committer is gone"))
-    }
-
     fn fail(&self, failure: &StoreError) {
         error!(%failure, "the queue cannot be written");
         let _ = self.failure.set(failure.clone());
@@ -286,60 +207,66 @@ impl State {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a flusher has nothing to do.
-    fn wait_for_place(&self) {
-        let busy = |flight: &mut Flight| flight.flushes >= FLUSHES && !flight.ended;
-        let free = self.landed.wait_while(self.flight(), busy);
-        drop(free.unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn append(&self, store: &dyn QueueStore, batch: Batch) {
-        if batch.waiting.is_empty() {
-            return;
+    /// Appends what was asked for. Answers the number behind it if it is to be flushed.
+    fn append(&self, store: &dyn QueueStore, requests: Vec<Request>) -> Option<u64> {
+        if self.failure.get().is_some() {
+            self.refuse(requests);
+            return None;
         }
-        let mut batch = batch;
-        let mut result = store.append(&batch.ops);
-        for _ in 0..FULL_RETRIES {
-            if !matches!(result, Err(StoreError::Full { .. })) || batch.waiting.is_empty() {
-                break;
+        let mut batch = Batch::default();
+        for request in requests {
+            if let Err(failure) = batch.add(store, request) {
+                self.fail(&failure);
             }
-            // New mail hears it at once. Changes make room in the end: they wait for some.
-            batch.refuse_new_mail(&result);
-            thread::sleep(FULL_WAIT);
-            result = store.append(&batch.ops);
         }
-        match result {
+        if let Some(failure) = self.failure.get() {
+            batch.refuse(failure);
+            return None;
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        match append_with_room(store, &mut batch) {
+            // All was new mail, and there is no room for it.
+            Ok(()) if batch.is_empty() => None,
             Ok(()) => {
-                self.ops.fetch_add(batch.ops.len() as u64, Relaxed);
-                let dones = batch.waiting.into_iter().map(|waiting| waiting.done);
-                self.flight().waiting.push_back(dones.collect());
-                self.appended.notify_one();
+                self.ops.fetch_add(batch.len() as u64, Relaxed);
+                let mut flight = self.flight();
+                flight.waiting.push_back(batch.into_dones());
+                Some(flight.first + flight.waiting.len() as u64)
             }
             Err(failure) => {
                 if failure.is_fatal() {
                     self.fail(&failure);
                 }
-                for waiting in batch.waiting {
-                    (waiting.done)(Err(failure.clone()));
-                }
+                batch.refuse(&failure);
+                None
             }
         }
     }
 
-    /// Waits for something to flush. Answers the number behind it; `None` when all is done.
-    fn next_flush(&self) -> Option<u64> {
-        let nothing = |flight: &mut Flight| flight.next == flight.behind() && !flight.ended;
-        let mut flight = self
-            .appended
-            .wait_while(self.flight(), nothing)
-            .unwrap_or_else(PoisonError::into_inner);
-        let behind = flight.behind();
-        if flight.next == behind {
-            return None;
+    /// After a failure nobody may hope: what was written is known only by opening the store again.
+    fn refuse(&self, requests: Vec<Request>) {
+        let known = self.failure.get().cloned();
+        let failure = known.unwrap_or_else(|| StoreError::failed("the committer is gone"));
+        for request in requests {
+            (request.done)(Err(failure.clone()));
         }
-        flight.next = behind;
-        flight.flushes += 1;
-        Some(behind)
+    }
+
+    fn flush(&self, store: &dyn QueueStore, behind: u64) {
+        let start = Instant::now();
+        let result = match self.failure.get() {
+            Some(failure) => Err(failure.clone()),
+            None => guarded(|| store.sync()),
+        };
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.batches.fetch_add(1, Relaxed);
+        self.flush_micros.fetch_add(micros, Relaxed);
+        if let Err(failure) = &result {
+            self.fail(failure);
+        }
+        self.land(behind, &result);
     }
 
     /// Everything in front of `behind` is on disk, or will never be.
@@ -347,75 +274,31 @@ impl State {
         let _alone = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let landed: Vec<_> = {
             let mut flight = self.flight();
-            flight.flushes -= 1;
             let count = behind.saturating_sub(flight.first);
             let count = usize::try_from(count).unwrap_or(usize::MAX);
+            let count = count.min(flight.waiting.len());
             flight.first += count as u64;
             flight.waiting.drain(..count).collect()
         };
-        self.landed.notify_one();
         for done in landed.into_iter().flatten() {
             done(result.clone());
         }
     }
-
-    /// Nothing more is appended.
-    fn end(&self) {
-        self.flight().ended = true;
-        self.appended.notify_all();
-        self.landed.notify_all();
-    }
 }
 
-#[derive(Default)]
-struct Batch {
-    ops: Vec<Op>,
-    octets: usize,
-    /// Somebody waits for it.
-    urgent: bool,
-    waiting: Vec<Waiting>,
-}
-
-/// Who waits for how many of a batch's changes.
-struct Waiting {
-    ops: usize,
-    is_new: bool,
-    done: Done,
-}
-
-impl Batch {
-    fn refuse_new_mail(&mut self, result: &Result<(), StoreError>) {
-        let mut ops = std::mem::take(&mut self.ops).into_iter();
-        for waiting in std::mem::take(&mut self.waiting) {
-            let its = ops.by_ref().take(waiting.ops);
-            if waiting.is_new {
-                its.for_each(drop);
-                (waiting.done)(result.clone());
-            } else {
-                self.ops.extend(its);
-                self.waiting.push(waiting);
-            }
+fn append_with_room(store: &dyn QueueStore, batch: &mut Batch) -> Result<(), StoreError> {
+    let mut result = guarded(|| store.append(batch.ops()));
+    for _ in 0..FULL_RETRIES {
+        let Err(full @ StoreError::Full { .. }) = &result else {
+            break;
+        };
+        // New mail hears it at once. Changes make room in the end: they wait for some.
+        batch.refuse_new_mail(full);
+        if batch.is_empty() {
+            return Ok(());
         }
+        thread::sleep(FULL_WAIT);
+        result = guarded(|| store.append(batch.ops()));
     }
-
-    fn add(&mut self, store: &dyn QueueStore, request: Request) {
-        let octets: usize = request.ops.iter().map(Op::weight).sum();
-        if request.kind == Kind::NewMail
-            && let Err(full) = store.check_room((self.octets + octets) as u64)
-        {
-            return (request.done)(Err(full));
-        }
-        self.urgent |= request.kind != Kind::Later;
-        self.octets += octets;
-        self.waiting.push(Waiting {
-            ops: request.ops.len(),
-            is_new: request.kind == Kind::NewMail,
-            done: request.done,
-        });
-        self.ops.extend(request.ops);
-    }
-
-    fn is_full(&self) -> bool {
-        self.octets >= MAX_OCTETS || self.ops.len() >= MAX_OPS
-    }
+    result
 }

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{content, message, open, options};
+use mail_types::QueueId;
 use queue_store::{
-    CHUNK_SIZE, Committer, MemStore, Op, Problem, QueueStore, SledStore, StoreError,
+    CHUNK_SIZE, Committer, FsckReport, MemStore, Message, Op, Problem, QueueStore, Scanned,
+    SledStore, StoreError,
 };
 
 fn insert(store: &dyn QueueStore) -> Op {
@@ -51,6 +53,108 @@ fn without_room_new_mail_is_refused_and_old_mail_goes_on() {
     committer.submit(vec![insert(&*store)], say("new"));
     assert!(answers.recv().unwrap().1.is_ok());
     assert_eq!(store.fsck(false).unwrap().messages, 2);
+}
+
+#[test]
+fn content_is_put_and_forgotten_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path()));
+    let committer = Committer::start(store.clone()).unwrap();
+    let (results, answers) = channel();
+    let say = || {
+        let results = results.clone();
+        Box::new(move |result| results.send(result).unwrap())
+    };
+    let (kept, lost) = (store.new_id().unwrap(), store.new_id().unwrap());
+    let size = 2 * CHUNK_SIZE + 20_000;
+    let data = Bytes::from(content(kept, size));
+    for chunk in 0..2 {
+        let piece = data.slice(chunk * CHUNK_SIZE..(chunk + 1) * CHUNK_SIZE);
+        let number = u32::try_from(chunk).unwrap();
+        committer.put_chunk(lost, number, piece.clone(), say());
+        committer.put_chunk(kept, number, piece, say());
+    }
+    committer.discard(lost);
+    let new = Op::Insert {
+        message: Arc::new(message(kept, 1, size as u64)),
+        put_chunks: 2,
+        tail: vec![data.slice(2 * CHUNK_SIZE..)],
+    };
+    committer.submit(vec![new], say());
+    for _ in 0..5 {
+        answers.recv().unwrap().unwrap();
+    }
+    drop((committer, store));
+    let store = open(folder.path());
+    let chunks = (0..3).map(|chunk| store.read_chunk(kept, chunk).unwrap().unwrap());
+    assert_eq!(chunks.collect::<Vec<_>>().concat(), data);
+    assert_eq!(store.read_chunk(lost, 0).unwrap(), None);
+    assert_eq!(store.fsck(false).unwrap().problems, []);
+}
+
+/// Panics when it is to append, or to flush.
+struct Panics(MemStore, bool);
+
+impl QueueStore for Panics {
+    fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
+        assert!(self.1, "cannot append");
+        self.0.append(ops)
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        panic!("cannot flush")
+    }
+    fn new_id(&self) -> Result<QueueId, StoreError> {
+        self.0.new_id()
+    }
+    fn put_chunk(&self, id: QueueId, chunk: u32, data: &[u8]) -> Result<(), StoreError> {
+        self.0.put_chunk(id, chunk, data)
+    }
+    fn discard(&self, id: QueueId) {
+        self.0.discard(id);
+    }
+    fn load(&self, id: QueueId) -> Result<Option<Message>, StoreError> {
+        self.0.load(id)
+    }
+    fn read_chunk(&self, id: QueueId, chunk: u32) -> Result<Option<Bytes>, StoreError> {
+        self.0.read_chunk(id, chunk)
+    }
+    fn scan(&self, after: Option<QueueId>, limit: usize) -> Result<Vec<Scanned>, StoreError> {
+        self.0.scan(after, limit)
+    }
+    fn recover(&self, each: &mut dyn FnMut(Vec<Scanned>) -> bool) -> Result<(), StoreError> {
+        self.0.recover(each)
+    }
+    fn check_room(&self, octets: u64) -> Result<(), StoreError> {
+        self.0.check_room(octets)
+    }
+    fn disk_size(&self) -> Result<u64, StoreError> {
+        self.0.disk_size()
+    }
+    fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
+        self.0.fsck(repair)
+    }
+}
+
+/// Nobody waits for ever, and the committer's end is its failure.
+#[test]
+fn a_store_that_panics_takes_nothing_more() {
+    for when_flushing in [false, true] {
+        let store = Arc::new(Panics(MemStore::new(), when_flushing));
+        let committer = Committer::start(store.clone()).unwrap();
+        let (results, answers) = channel();
+        for _ in 0..20 {
+            let results = results.clone();
+            committer.submit(
+                vec![insert(&*store)],
+                Box::new(move |result| results.send(result).unwrap()),
+            );
+        }
+        drop(results);
+        let told: Vec<Result<(), StoreError>> = answers.iter().collect();
+        assert_eq!(told.len(), 20);
+        assert!(told.iter().all(Result::is_err), "{told:?}");
+        assert!(committer.failure().is_some_and(StoreError::is_fatal));
+    }
 }
 
 #[test]
@@ -127,7 +231,7 @@ fn fsck_tells_a_missing_chunk() {
     assert_eq!(report.problems, [Problem::Content { id, chunk: 0 }]);
 }
 
-fn insert_of(store: &SledStore, size: usize) -> (Arc<queue_store::Message>, Op) {
+fn insert_of(store: &SledStore, size: usize) -> (Arc<Message>, Op) {
     let id = store.new_id().unwrap();
     let message = Arc::new(message(id, 1, size as u64));
     let data = Bytes::from(content(id, size));
@@ -140,7 +244,7 @@ fn insert_of(store: &SledStore, size: usize) -> (Arc<queue_store::Message>, Op) 
     (message, insert)
 }
 
-fn assert_whole(store: &SledStore, message: &queue_store::Message) {
+fn assert_whole(store: &SledStore, message: &Message) {
     let mut data = Vec::new();
     for chunk in 0..queue_store::chunk_count(message.size) {
         data.extend_from_slice(&store.read_chunk(message.id, chunk).unwrap().unwrap());
@@ -211,10 +315,7 @@ fn sparse_segments_are_emptied() {
     let ops: Vec<_> = kept.into_iter().map(Op::Remove).collect();
     store.apply(&ops).unwrap();
     store.checkpoint().unwrap();
-    assert_eq!(
-        store.fsck(false).unwrap(),
-        queue_store::FsckReport::default()
-    );
+    assert_eq!(store.fsck(false).unwrap(), FsckReport::default());
 }
 
 /// The folder of a store as a kill would leave it.
@@ -244,7 +345,7 @@ fn the_log_alone_brings_everything_back() {
     let (one, insert_one) = insert_of(&store, 100);
     let (two, insert_two) = insert_of(&store, 200_000);
     store.apply(&[insert_one, insert_two]).unwrap();
-    let mut changed = queue_store::Message::clone(&two);
+    let mut changed = Message::clone(&two);
     changed.held = true;
     let update = Op::Update {
         message: Arc::new(changed.clone()),
@@ -311,7 +412,7 @@ fn behind_a_gap_that_nobody_was_told_of_nothing_counts() {
     for _ in 0..3 {
         let store = open(copy.path());
         let found = store.scan(None, 100).unwrap();
-        let ids: Vec<_> = found.iter().map(queue_store::Scanned::id).collect();
+        let ids: Vec<_> = found.iter().map(Scanned::id).collect();
         assert_eq!(ids, kept);
         // What comes then counts, whatever was behind the gap.
         let (new, insert) = insert_of(&store, 1000);

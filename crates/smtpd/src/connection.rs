@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use daemon_kit::{Connection, Context, NetStream, Tls};
 use smtp_proto::server::{CloseReason, Offer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +20,10 @@ use crate::shared::Shared;
 const SMALL: usize = 1024;
 /// Room for one who has much to say.
 const LARGE: usize = 16 * 1024;
+/// Room for one who sends more content than that at once. Its message's memory is counted.
+const HUGE: usize = 64 * 1024;
+/// The least to read: little is left of a chunk at times, and what goes over it is copied.
+const LEAST: usize = 4 * 1024;
 /// How long a TLS handshake may take: two round trips, and a slow phone's arithmetic.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to accept what we write: it has to read at least at times.
@@ -139,6 +143,8 @@ impl Io {
     /// Waits for input, the session's time-out or the server's end, whichever comes first.
     async fn read(&mut self, stream: &mut NetStream) -> io::Result<()> {
         self.make_room();
+        // A chunk of content is sent on as it came if nothing goes over it.
+        let most = self.conversation.wanted().unwrap_or(HUGE).max(LEAST);
         let session = &mut self.conversation.session;
         let deadline = session.poll_timeout().map(tokio::time::Instant::from_std);
         let late = async {
@@ -147,6 +153,7 @@ impl Io {
                 None => std::future::pending().await,
             }
         };
+        let mut input = (&mut self.input).limit(most);
         tokio::select! {
             // In this order: a client that never stops talking must not escape the first two.
             biased;
@@ -154,21 +161,25 @@ impl Io {
                 session.handle_shutdown();
             }
             () = late => session.handle_timeout(Instant::now()),
-            read = stream.read_buf(&mut self.input) => {
+            read = stream.read_buf(&mut input) => {
                 if read? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
         }
-        self.filled = self.input.len() >= self.room;
+        self.filled = self.input.len() >= self.room.min(most);
         Ok(())
     }
 
-    /// A silent client costs little: a small buffer waits for it, and a large one for who sends
-    /// content or more than the small one takes.
+    /// A silent client costs little: a small buffer waits for it, a large one for who sends content
+    /// or more than the small one takes, a huge one for who sends content faster than that.
     fn make_room(&mut self) {
         let busy = !self.conversation.is_idle() || self.filled;
-        let room = if busy { LARGE } else { SMALL };
+        let room = match (busy, self.conversation.is_idle()) {
+            (false, _) => SMALL,
+            (true, false) if self.room == HUGE || self.filled && self.room == LARGE => HUGE,
+            (true, _) => LARGE,
+        };
         if !busy {
             self.conversation.session.release_buffers();
         }

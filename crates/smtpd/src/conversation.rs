@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use bytes::{Buf, BytesMut};
 use mail_message::MailDate;
 use mail_message::trace::{Protocol, Received};
+use mail_rpc::CHUNK_SIZE;
 use mail_rpc::auth::{Exchange, Login};
 use mail_rpc::pb::queue::v1::Origin;
 use mail_types::QueueId;
@@ -92,7 +93,7 @@ impl Conversation {
                     return next;
                 }
             }
-            self.forward().await;
+            self.forward(input.capacity()).await;
             if input.is_empty() || (used == 0 && !any) {
                 return Next::Read;
             }
@@ -214,11 +215,17 @@ impl Conversation {
         format!("{}.{}", self.client.sid, self.accepted)
     }
 
-    async fn forward(&mut self) {
+    /// Octets that the message that comes in takes before it is sent on.
+    pub(crate) fn wanted(&mut self) -> Option<usize> {
+        let content = self.message.as_ref().map(|_| self.session.content_mut())?;
+        Some(CHUNK_SIZE.saturating_sub(content.len()))
+    }
+
+    async fn forward(&mut self, input: usize) {
         let Some(message) = &mut self.message else {
             return;
         };
-        if let Err(refusal) = message.forward(self.session.content_mut()).await {
+        if let Err(refusal) = message.forward(self.session.content_mut(), input).await {
             count_refusal(&refusal);
             self.message = None;
             self.session.refuse_content(refusal);

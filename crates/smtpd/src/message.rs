@@ -6,6 +6,7 @@ use std::time::Duration;
 use mail_message::submission::{MissingFields, Supplement};
 use mail_message::trace::count_received;
 use mail_message::{MailDate, header_len};
+use mail_rpc::CHUNK_SIZE;
 use mail_rpc::pb::queue::v1::Envelope;
 use mail_types::{Domain, EmailAddress, QueueId};
 use smtp_proto::Refusal;
@@ -14,9 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::shared::{PAGE, Shared};
 use crate::submit::Upload;
 
-/// Content is sent on once there is this much, in octets. One more piece of input, doubled at
-/// worst, then still fits into what the contract has as largest frame.
-const PIECE: usize = 32 * 1024;
+/// Octets behind a chunk for which there is room: the last read before it is full goes over it.
+const OVER: usize = 8 * 1024;
 /// How long a message waits for room in memory before it is refused.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -69,18 +69,27 @@ impl Message {
         }
     }
 
-    /// Looks after content that came in: counts its memory, and sends it on if it is enough.
-    pub(crate) async fn forward(&mut self, content: &mut Vec<u8>) -> Result<(), Refusal> {
-        self.memory.hold(content.capacity()).await?;
-        if content.len() < PIECE {
+    /// Looks after content that came in: counts its memory, and sends on what makes whole chunks,
+    /// which queued keeps as they come.
+    /// `input` is what the connection's buffer takes, in octets.
+    pub(crate) async fn forward(
+        &mut self,
+        content: &mut Vec<u8>,
+        input: usize,
+    ) -> Result<(), Refusal> {
+        self.memory.hold(content.capacity() + input).await?;
+        if content.len() < CHUNK_SIZE {
             return Ok(());
         }
         let (mut upload, sent) = self.upload(content).await?;
-        let sent = sent + content.len() as u64;
-        // The next piece will be as large.
-        let piece = std::mem::replace(content, Vec::with_capacity(PIECE));
-        upload.send(piece).await?;
-        self.way = Way::Uploading(upload, sent);
+        let whole = content.len() - content.len() % CHUNK_SIZE;
+        // The next chunk will be as large.
+        let mut next = Vec::with_capacity(CHUNK_SIZE + OVER);
+        next.extend_from_slice(content.get(whole..).unwrap_or_default());
+        let mut pieces = std::mem::replace(content, next);
+        pieces.truncate(whole);
+        upload.send(pieces).await?;
+        self.way = Way::Uploading(upload, sent + whole as u64);
         Ok(())
     }
 

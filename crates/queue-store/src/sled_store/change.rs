@@ -70,13 +70,21 @@ pub(super) fn read_durable(octets: &[u8]) -> Option<u64> {
 
 impl Builder {
     pub(super) fn new() -> Self {
+        Self::reusing(Vec::new())
+    }
+
+    /// With the memory of a batch before.
+    pub(super) fn reusing(mut octets: Vec<u8>) -> Self {
+        octets.clear();
+        octets.resize(START + DURABLE, 0);
         Self {
-            octets: vec![0; START + DURABLE],
+            octets,
             changes: Vec::new(),
         }
     }
 
-    /// Adds what is wanted. `put` are the places of content that is in the log already.
+    /// Adds what is wanted. `put` are the places of content that is in the log already: the first of
+    /// the message's.
     pub(super) fn op(&mut self, op: &Op, put: Option<Vec<Place>>) {
         let change = match op {
             Op::Insert {
@@ -85,8 +93,13 @@ impl Builder {
                 tail,
             } => {
                 let mut places = put.unwrap_or_default();
-                places.resize(*put_chunks as usize, Place::MISSING);
-                places.extend(tail.iter().map(|piece| self.content(piece)));
+                let before = *put_chunks as usize;
+                places.resize(places.len().max(before), Place::MISSING);
+                let rest = tail.iter().skip(places.len() - before);
+                for piece in rest {
+                    let place = self.content(piece);
+                    places.push(place);
+                }
                 Change::Insert {
                     id: message.id,
                     head: encode_head(message).into(),

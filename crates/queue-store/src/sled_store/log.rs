@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use nix::fcntl::posix_fallocate;
+use nix::sys::uio::pwritev;
 
 use super::change::put_durable;
 use super::frame::{HEADER, Header, Kind, next_frame};
@@ -143,9 +144,7 @@ impl Log {
         };
         let at = tail.end + HEADER as u64;
         let [file, ..] = &*tail.current.files;
-        file.write_all_at(&header.to_bytes(), tail.end)
-            .and_then(|()| file.write_all_at(octets, at))
-            .map_err(write_error)?;
+        write_frame(file, &header.to_bytes(), octets, tail.end).map_err(write_error)?;
         tail.end = next_frame(tail.end, octets.len());
         Ok(Position {
             segment: tail.current.number,
@@ -157,11 +156,11 @@ impl Log {
     pub(super) fn append_batch(
         &self,
         tail: &mut Tail,
-        mut octets: Vec<u8>,
+        octets: &mut [u8],
     ) -> Result<Position, StoreError> {
-        put_durable(&mut octets, self.durable.load(SeqCst));
-        let sum = crc32c::crc32c(&octets);
-        let at = self.append(tail, Kind::Batch, tail.batch, &octets, sum)?;
+        put_durable(octets, self.durable.load(SeqCst));
+        let sum = crc32c::crc32c(octets);
+        let at = self.append(tail, Kind::Batch, tail.batch, octets, sum)?;
         tail.batch += 1;
         Ok(at)
     }
@@ -285,6 +284,23 @@ impl Tail {
         self.highest += 1;
         self.highest
     }
+}
+
+/// Writes a frame, with one call if the system takes it all.
+fn write_frame(file: &File, header: &[u8; HEADER], octets: &[u8], at: u64) -> io::Result<()> {
+    let parts = [IoSlice::new(header), IoSlice::new(octets)];
+    let place = i64::try_from(at).map_err(io::Error::other)?;
+    let written = loop {
+        match pwritev(file, &parts, place) {
+            Err(nix::Error::EINTR) => {}
+            written => break written?,
+        }
+    };
+    let left = header.get(written..).unwrap_or_default();
+    file.write_all_at(left, at + written as u64)?;
+    let done = written.saturating_sub(HEADER);
+    let left = octets.get(done..).unwrap_or_default();
+    file.write_all_at(left, at + (HEADER + done) as u64)
 }
 
 /// See [`Log::read`].

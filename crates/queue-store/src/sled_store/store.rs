@@ -19,6 +19,13 @@ use crate::store::{Op, StoreError};
 /// How long an answer of the file system counts: much less than it takes to fill the reserve.
 const ROOM_AGE: Duration = Duration::from_millis(20);
 
+/// Content of at least so many octets has a frame of its own: to write it from where it is costs
+/// less than to copy it into the batch.
+const APART: usize = 16 * 1024;
+
+/// The most memory that is kept from one batch to the next, in octets.
+const SPARE: usize = 256 * 1024;
+
 /// # Locks
 ///
 /// `settling` before the log's tail before `state`. Reading takes `state` alone.
@@ -45,6 +52,8 @@ pub(super) struct Store {
     pub(super) stuck: Mutex<Vec<u64>>,
     /// What was free on the file system, and when.
     room: Mutex<Option<(Instant, u64)>>,
+    /// The memory of the last batch.
+    spare: Mutex<Vec<u8>>,
 }
 
 /// What an opened store consists of.
@@ -74,6 +83,7 @@ impl Store {
             failure: OnceLock::new(),
             stuck: Mutex::default(),
             room: Mutex::default(),
+            spare: Mutex::default(),
         }
     }
 
@@ -102,17 +112,10 @@ impl Store {
     /// Appends a batch. It is durable with the next sync.
     pub(super) fn append(&self, ops: &[Op]) -> Result<(), StoreError> {
         self.wait_for_memory()?;
-        let mut builder = Builder::new();
+        let spare = std::mem::take(&mut *lock(&self.spare));
+        let mut builder = Builder::reusing(spare);
         for op in ops {
-            let put = match op {
-                Op::Insert {
-                    message,
-                    put_chunks,
-                    ..
-                } if *put_chunks > 0 => self.state().uploads.get(&message.id).cloned(),
-                _ => None,
-            };
-            builder.op(op, put);
+            builder.op(op, self.put_before(op)?);
         }
         let mut tail = self.log.tail()?;
         let is_new = |op: &Op| matches!(op, Op::Insert { .. });
@@ -126,11 +129,54 @@ impl Store {
         self.append_built(&mut tail, builder)
     }
 
+    /// The places of a new message's content that is in the log before the batch: what was put, and
+    /// of the rest what is too large to be copied into the batch.
+    fn put_before(&self, op: &Op) -> Result<Option<Vec<Place>>, StoreError> {
+        let Op::Insert {
+            message,
+            put_chunks,
+            tail: rest,
+        } = op
+        else {
+            return Ok(None);
+        };
+        let is_large = rest.first().is_some_and(|piece| piece.len() >= APART);
+        if *put_chunks == 0 && !is_large {
+            return Ok(None);
+        }
+        for (chunk, piece) in (*put_chunks..).zip(rest) {
+            if piece.len() < APART {
+                break;
+            }
+            self.put_chunk(message.id, chunk, piece)?;
+        }
+        Ok(self.state().uploads.get(&message.id).cloned())
+    }
+
+    fn append_content(
+        &self,
+        tail: &mut Tail,
+        id: QueueId,
+        data: &[u8],
+        sum: u32,
+    ) -> Result<Place, StoreError> {
+        let at = self.log.append(tail, Kind::Content, id.get(), data, sum)?;
+        Ok(Place {
+            segment: at.segment,
+            at: u32::try_from(at.at).map_err(StoreError::failed)?,
+            len: u32::try_from(data.len()).map_err(StoreError::failed)?,
+            sum,
+        })
+    }
+
     /// Appends a batch that is made, and notes it.
     pub(super) fn append_built(&self, tail: &mut Tail, builder: Builder) -> Result<(), StoreError> {
-        let (octets, changes) = builder.finish();
+        let (mut octets, changes) = builder.finish();
         let len = octets.len();
-        let at = self.log.append_batch(tail, octets)?;
+        let at = self.log.append_batch(tail, &mut octets)?;
+        if octets.capacity() <= SPARE {
+            *lock(&self.spare) = octets;
+        }
         let mut state = self.state();
         for mut change in changes {
             if let Change::Mark(mark) = change {
@@ -204,15 +250,7 @@ impl Store {
         self.look()?;
         let sum = crc32c::crc32c(data);
         let mut tail = self.log.tail()?;
-        let at = self
-            .log
-            .append(&mut tail, Kind::Content, id.get(), data, sum)?;
-        let place = Place {
-            segment: at.segment,
-            at: u32::try_from(at.at).map_err(StoreError::failed)?,
-            len: u32::try_from(data.len()).map_err(StoreError::failed)?,
-            sum,
-        };
+        let place = self.append_content(&mut tail, id, data, sum)?;
         let mut state = self.state();
         state.usage.add(&[place]);
         let places = state.uploads.entry(id).or_default();
@@ -220,9 +258,11 @@ impl Store {
         if places.len() <= chunk {
             places.resize(chunk + 1, Place::MISSING);
         }
-        if let Some(known) = places.get_mut(chunk) {
-            *known = place;
-        }
+        let before = places
+            .get_mut(chunk)
+            .map(|known| std::mem::replace(known, place));
+        // Put again, since there was no room for the batch.
+        state.usage.sub(&before.into_iter().collect::<Vec<_>>());
         self.note_appended(&mut state, data.len());
         Ok(())
     }

@@ -1,20 +1,23 @@
 //! One submission stream.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mail_rpc::CHUNK_SIZE;
 use mail_rpc::pb::queue::v1 as pb;
-use mail_types::{EnhancedCode, StatusClass};
+use mail_types::{EnhancedCode, QueueId, StatusClass};
 use queue_store::{Message, Op, StoreError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::{debug, error, info};
 
-use super::upload::Upload;
+use super::upload::{Complete, IN_MEMORY, Upload};
 use crate::convert;
 use crate::driver::Event;
 use crate::queue::Queue;
@@ -138,12 +141,17 @@ impl Intake {
                 return Ok(());
             }
         };
-        let tail = if data.is_empty() {
-            Vec::new()
-        } else {
-            vec![data]
+        let complete = Complete {
+            message,
+            put_chunks: 0,
+            tail: Some(data)
+                .filter(|data| !data.is_empty())
+                .into_iter()
+                .collect(),
+            permit,
+            writing: None,
         };
-        self.finish(token, slot, message, 0, tail, permit);
+        self.finish(token, slot, complete).await;
         Ok(())
     }
 
@@ -152,13 +160,13 @@ impl Intake {
             Ok(message) => message,
             Err(refusal) => return Open::Refused(refusal),
         };
-        let share = u32::try_from(2 * CHUNK_SIZE).unwrap_or(u32::MAX);
+        let share = IN_MEMORY.saturating_mul(u32::try_from(CHUNK_SIZE).unwrap_or(u32::MAX));
         let Ok(permit) = self.queue.uploads.clone().try_acquire_many_owned(share) else {
             let why = "too much mail is coming in at the moment";
             return Open::Refused((EnhancedCode::SYSTEM_FULL, why.into()));
         };
-        let store = self.queue.store.clone();
-        Open::Upload(Box::new(Upload::new(store, message, permit)))
+        let committer = self.queue.committer.clone();
+        Open::Upload(Box::new(Upload::new(committer, message, permit)))
     }
 
     async fn piece(&mut self, token: u64, data: Bytes, end: bool) -> Result<(), Status> {
@@ -166,7 +174,7 @@ impl Intake {
             return Err(Status::invalid_argument("no message with that token"));
         };
         if let Open::Upload(upload) = open
-            && let Err(failure) = upload.push(&data).await
+            && let Err(failure) = upload.push(data).await
         {
             if failure.is_fatal() {
                 self.queue.shutdown.cancel();
@@ -182,8 +190,7 @@ impl Intake {
         let slot = self.slot().await?;
         match self.uploads.remove(&token) {
             Some(Open::Upload(upload)) => {
-                let (message, chunks, tail, permit) = upload.end();
-                self.finish(token, slot, message, chunks, tail, permit);
+                self.finish(token, slot, upload.end()).await;
             }
             Some(Open::Refused(refusal)) => refuse(slot, token, refusal),
             None => {}
@@ -217,63 +224,75 @@ impl Intake {
         })
     }
 
-    /// All is here: finds the recipients' ways, makes the message durable, answers. Others come in
-    /// meanwhile.
-    fn finish(
-        &self,
-        token: u64,
-        slot: Slot,
-        mut message: Message,
-        put_chunks: u32,
-        tail: Vec<Bytes>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    /// All is here: it finds its way. Where that has to wait for something, others come in meanwhile.
+    async fn finish(&self, token: u64, slot: Slot, complete: Complete) {
         let queue = self.queue.clone();
-        let begun = Instant::now();
-        self.queue.tracker.spawn(async move {
-            let resolving = timeout(RESOLVE_WAIT, queue.router.resolve(&message));
-            let resolved = resolving.await.unwrap_or_default();
-            let now = queue.clock.now().wall;
-            let tail_octets: usize = tail.iter().map(Bytes::len).sum();
-            message.size = u64::from(put_chunks) * CHUNK_SIZE as u64 + tail_octets as u64;
-            message.accepted_at = now;
-            resolved.apply(&mut message, now);
-            let message = Arc::new(message);
-            let content = match (put_chunks, tail.as_slice()) {
-                (0, []) => Some(Bytes::new()),
-                (0, [only]) => Some(only.clone()),
-                _ => None,
-            };
-            let accepted = Accepted {
-                message: message.clone(),
-                content,
-            };
-            let insert = Op::Insert {
-                message,
-                put_chunks,
-                tail,
-            };
-            let committer = queue.committer.clone();
-            let done = move |result: Result<(), StoreError>| match result {
-                Ok(()) => {
-                    accept(slot, token, &accepted.message, begun);
-                    queue.tell(Event::Accepted(accepted, Some(permit)));
-                }
-                Err(failure) => {
-                    let id = accepted.message.id;
-                    error!(qid = %id, %failure, "msg.refused");
-                    refuse(slot, token, refusal(&failure));
-                    if failure.is_fatal() {
-                        // The record may be on disk, and then the message is whole: only the next
-                        // start knows.
-                        queue.shutdown.cancel();
-                    } else {
-                        queue.store.discard(id);
-                    }
-                }
-            };
-            committer.submit(vec![insert], Box::new(done));
-        });
+        let mut finishing: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(finish(queue, token, slot, complete));
+        // Nearly always all ways are known, and another task would only cost.
+        let begun = poll_fn(|cx| Poll::Ready(finishing.as_mut().poll(cx))).await;
+        if begun.is_pending() {
+            self.queue.tracker.spawn(finishing);
+        }
+    }
+}
+
+/// Finds the recipients' ways, makes the message durable, answers.
+async fn finish(queue: Queue, token: u64, slot: Slot, complete: Complete) {
+    let begun = Instant::now();
+    let Complete {
+        mut message,
+        put_chunks,
+        tail,
+        permit,
+        writing,
+    } = complete;
+    if let Some(writing) = writing
+        && let Err(failure) = writing.written().await
+    {
+        return failed(&queue, slot, token, message.id, &failure);
+    }
+    let resolving = timeout(RESOLVE_WAIT, queue.router.resolve(&message));
+    let resolved = resolving.await.unwrap_or_default();
+    let now = queue.clock.now().wall;
+    let tail_octets: usize = tail.iter().map(Bytes::len).sum();
+    message.size = u64::from(put_chunks) * CHUNK_SIZE as u64 + tail_octets as u64;
+    message.accepted_at = now;
+    resolved.apply(&mut message, now);
+    let message = Arc::new(message);
+    let content = match (put_chunks, tail.as_slice()) {
+        (0, []) => Some(Bytes::new()),
+        (0, [only]) => Some(only.clone()),
+        _ => None,
+    };
+    let accepted = Accepted {
+        message: message.clone(),
+        content,
+    };
+    let insert = Op::Insert {
+        message,
+        put_chunks,
+        tail,
+    };
+    let committer = queue.committer.clone();
+    let done = move |result: Result<(), StoreError>| match result {
+        Ok(()) => {
+            accept(slot, token, &accepted.message, begun);
+            queue.tell(Event::Accepted(accepted, Some(permit)));
+        }
+        Err(failure) => failed(&queue, slot, token, accepted.message.id, &failure),
+    };
+    committer.submit(vec![insert], Box::new(done));
+}
+
+fn failed(queue: &Queue, slot: Slot, token: u64, id: QueueId, failure: &StoreError) {
+    error!(qid = %id, %failure, "msg.refused");
+    refuse(slot, token, refusal(failure));
+    if failure.is_fatal() {
+        // The record may be on disk, and then the message is whole: only the next start knows.
+        queue.shutdown.cancel();
+    } else {
+        queue.committer.discard(id);
     }
 }
 

@@ -1,62 +1,199 @@
 //! A message that comes in pieces.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
-use queue_store::{CHUNK_SIZE, Message, QueueStore, StoreError};
-use tokio::sync::OwnedSemaphorePermit;
+use queue_store::{CHUNK_SIZE, Committer, Message, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Chunks of a message that wait to be written. More than one, so that the next comes in while one
+/// is written.
+const WINDOW: u32 = 2;
+/// Chunks of a message in memory: those, and the one that is coming in.
+pub(super) const IN_MEMORY: u32 = WINDOW + 1;
 
 pub(super) struct Upload {
-    store: Arc<dyn QueueStore>,
+    committer: Committer,
     message: Message,
     permit: OwnedSemaphorePermit,
-    /// Chunks that are in the store.
+    /// Chunks that are written or wait for it.
     put: u32,
-    /// Less than a chunk.
-    rest: BytesMut,
+    rest: Rest,
+    writing: Arc<Writing>,
+}
+
+/// At most a chunk.
+enum Rest {
+    /// As it came.
+    Piece(Bytes),
+    /// Put together.
+    Buffer(BytesMut),
+}
+
+/// What the committer does for a message that comes in.
+#[derive(Debug)]
+pub(super) struct Writing {
+    window: Arc<Semaphore>,
+    failure: OnceLock<StoreError>,
+}
+
+/// A message that is all here.
+pub(super) struct Complete {
+    pub(super) message: Message,
+    /// Chunks that are in the store, or soon will be.
+    pub(super) put_chunks: u32,
+    /// The others.
+    pub(super) tail: Vec<Bytes>,
+    /// Its share of memory.
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Set where there are such as will be.
+    pub(super) writing: Option<Arc<Writing>>,
 }
 
 impl Upload {
     pub(super) fn new(
-        store: Arc<dyn QueueStore>,
+        committer: Committer,
         message: Message,
         permit: OwnedSemaphorePermit,
     ) -> Self {
+        let writing = Writing {
+            window: Arc::new(Semaphore::new(WINDOW as usize)),
+            failure: OnceLock::new(),
+        };
         Self {
-            store,
+            committer,
             message,
             permit,
             put: 0,
-            rest: BytesMut::new(),
+            rest: Rest::Buffer(BytesMut::new()),
+            writing: Arc::new(writing),
         }
     }
 
     /// Takes a piece of at most a chunk.
-    pub(super) async fn push(&mut self, data: &[u8]) -> Result<(), StoreError> {
-        self.rest.extend_from_slice(data);
-        // A whole chunk is only put when more follows: a message of one chunk stays in memory.
-        while self.rest.len() > CHUNK_SIZE {
-            let chunk = self.rest.split_to(CHUNK_SIZE);
-            let (store, id, number) = (self.store.clone(), self.message.id, self.put);
-            self.put += 1;
-            let put = move || store.put_chunk(id, number, &chunk);
-            let result = tokio::task::spawn_blocking(put).await;
-            result.unwrap_or_else(|_| Err(StoreError::Failed("writing panicked".into())))?;
+    pub(super) async fn push(&mut self, data: Bytes) -> Result<(), StoreError> {
+        let mut data = data;
+        while !data.is_empty() {
+            // A whole chunk is only put when more follows: a message of one chunk stays in memory.
+            if self.rest.len() >= CHUNK_SIZE {
+                let chunk = std::mem::replace(&mut self.rest, Rest::Buffer(BytesMut::new()));
+                self.put(chunk.into_bytes()).await?;
+            }
+            self.rest.take(&mut data);
         }
         Ok(())
     }
 
-    /// The message, the chunks that are in the store, the others, and the share of memory.
-    pub(super) fn end(self) -> (Message, u32, Vec<Bytes>, OwnedSemaphorePermit) {
-        let tail = if self.rest.is_empty() {
-            Vec::new()
-        } else {
-            vec![self.rest.freeze()]
+    async fn put(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        let writing = self.writing.clone();
+        let place = writing.window.clone().acquire_owned().await;
+        let done = move |result: Result<(), StoreError>| {
+            if let Err(failure) = result {
+                let _ = writing.failure.set(failure);
+            }
+            drop(place);
         };
-        (self.message, self.put, tail, self.permit)
+        self.committer
+            .put_chunk(self.message.id, self.put, chunk, Box::new(done));
+        self.put += 1;
+        self.writing.look()
+    }
+
+    pub(super) fn end(self) -> Complete {
+        let rest = Some(self.rest.into_bytes()).filter(|rest| !rest.is_empty());
+        Complete {
+            message: self.message,
+            put_chunks: self.put,
+            tail: rest.into_iter().collect(),
+            permit: self.permit,
+            writing: (self.put > 0).then_some(self.writing),
+        }
     }
 
     pub(super) fn discard(self) {
-        self.store.discard(self.message.id);
+        if self.put > 0 {
+            self.committer.discard(self.message.id);
+        }
+    }
+}
+
+impl Rest {
+    fn len(&self) -> usize {
+        match self {
+            Self::Piece(piece) => piece.len(),
+            Self::Buffer(buffer) => buffer.len(),
+        }
+    }
+
+    /// Takes what fits.
+    fn take(&mut self, data: &mut Bytes) {
+        if self.len() == 0 && data.len() >= CHUNK_SIZE / 2 {
+            // Most of a chunk is worth the buffer that it came in.
+            *self = Self::Piece(std::mem::take(data));
+            return;
+        }
+        if let Self::Piece(piece) = self {
+            let mut buffer = BytesMut::with_capacity(CHUNK_SIZE);
+            buffer.extend_from_slice(piece);
+            *self = Self::Buffer(buffer);
+        }
+        if let Self::Buffer(buffer) = self {
+            let room = CHUNK_SIZE.saturating_sub(buffer.len());
+            buffer.extend_from_slice(&data.split_to(data.len().min(room)));
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Piece(piece) => piece,
+            Self::Buffer(buffer) => buffer.freeze(),
+        }
+    }
+}
+
+impl Writing {
+    fn look(&self) -> Result<(), StoreError> {
+        self.failure.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Waits until all is written that was put.
+    pub(super) async fn written(&self) -> Result<(), StoreError> {
+        // It is never closed.
+        let all = self.window.acquire_many(WINDOW).await;
+        drop(all);
+        self.look()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_size_make_whole_chunks() {
+        for size in [
+            1000,
+            CHUNK_SIZE / 2 - 1,
+            CHUNK_SIZE / 2,
+            CHUNK_SIZE - 1,
+            CHUNK_SIZE,
+        ] {
+            let content: Vec<u8> = (0..=250).cycle().take(5 * CHUNK_SIZE + 7).collect();
+            let mut chunks = Vec::new();
+            let mut rest = Rest::Buffer(BytesMut::new());
+            for piece in content.chunks(size) {
+                let mut data = Bytes::copy_from_slice(piece);
+                while !data.is_empty() {
+                    if rest.len() >= CHUNK_SIZE {
+                        let chunk = std::mem::replace(&mut rest, Rest::Buffer(BytesMut::new()));
+                        chunks.push(chunk.into_bytes());
+                    }
+                    rest.take(&mut data);
+                }
+            }
+            assert!(chunks.iter().all(|chunk| chunk.len() == CHUNK_SIZE));
+            chunks.push(rest.into_bytes());
+            assert_eq!(chunks.concat(), content, "{size}");
+        }
     }
 }

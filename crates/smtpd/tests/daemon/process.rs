@@ -99,6 +99,18 @@ impl Daemon {
         std::fs::read_to_string(self.home.path().join("log")).unwrap()
     }
 
+    /// The log, once it says this: a thread of its own writes it, behind what a client sees.
+    pub(crate) async fn log_with(&self, wanted: &str) -> String {
+        for _ in 0..400 {
+            let log = self.log();
+            if log.contains(wanted) {
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the log never says {wanted}");
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
