@@ -196,7 +196,7 @@ async fn another_process_begins_another_epoch() {
     let rig = Rig::start().await;
     let mut epochs = Vec::new();
     for _ in 0..2 {
-        let _daemon = rig.daemon();
+        let mut daemon = rig.daemon();
         let mut client = rig.client().await;
         let (first, _events) = watch(&mut client, 3).await;
         let request = pb::WatchRequest {
@@ -213,6 +213,7 @@ async fn another_process_begins_another_epoch() {
         let event = events.message().await.unwrap().unwrap().event.unwrap();
         assert!(matches!(event, Event::Snapshot(frame) if frame.unchanged));
         epochs.push(first.epoch);
+        daemon.kill().await.unwrap();
     }
     assert_ne!(epochs[0], epochs[1]);
 }

@@ -32,6 +32,9 @@ pub enum StoreError {
     /// No space or quota left on the disk.
     #[error("the disk is full")]
     Full,
+    /// Another process has the store's folder.
+    #[error("{0}: the mail store is in use by another process")]
+    InUse(PathBuf),
     /// A file cannot be read or written.
     #[error("{file}: {source}")]
     Io {

@@ -32,6 +32,7 @@ pub mod fuzzing;
 mod group;
 mod index_file;
 mod journal;
+mod lock;
 mod maintain;
 mod name;
 mod operation;

@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +17,7 @@ use crate::account::index::Pool;
 use crate::account::reclaim::Eagerness;
 use crate::disk::{Disk, FileSystem, guard, make_folder, sync_folder};
 use crate::journal::Journal;
+use crate::lock::lock_root;
 use crate::rebuild::{Rebuilt, rebuild_index};
 use crate::{Account, Finding, Observer, Report, StoreError, Totals};
 
@@ -69,6 +70,8 @@ pub struct Options {
     pub reclaim_rate: u64,
     /// Accounts whose index is kept open. For a moment half as many again may be.
     pub open_accounts: NonZeroUsize,
+    /// How long a process that still has the store is waited for: the one before may be ending.
+    pub lock_wait: Duration,
     /// Where it all is: the file system, but in tests of what happens when that fails.
     pub disk: Arc<dyn Disk>,
 }
@@ -83,6 +86,7 @@ impl Default for Options {
             reclaim_percent: 50,
             reclaim_rate: 16 * 1024 * 1024,
             open_accounts: NonZeroUsize::MIN.saturating_add(127),
+            lock_wait: Duration::from_secs(10),
             disk: Arc::new(FileSystem),
         }
     }
@@ -100,6 +104,8 @@ pub struct MailStore {
     keeper: Option<(Sender<()>, JoinHandle<()>)>,
     /// Gives space back until the sender is dropped.
     reclaimer: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Given back behind all else.
+    _lock: File,
 }
 
 #[derive(Debug)]
@@ -150,11 +156,12 @@ impl Drop for Claim<'_> {
 
 impl MailStore {
     /// Uses a folder, which is made if it is not there. What a crash has left in the journal is put
-    /// into the accounts.
+    /// into the accounts. [`StoreError::InUse`] if another process has it.
     pub fn open(root: PathBuf, mut options: Options) -> Result<Self, StoreError> {
         options.disk = guard(options.disk);
         let disk = &options.disk;
         make_folder(&**disk, &root)?;
+        let lock = lock_root(&root, options.lock_wait)?;
         finish_removals(&**disk, &root)?;
         let (full, is_full) = channel();
         let journal = Journal::open(&root.join(JOURNAL), &options, full)?;
@@ -192,6 +199,7 @@ impl MailStore {
             closer: Some(closer),
             keeper: Some((stop, keeper)),
             reclaimer: Some((end, reclaimer)),
+            _lock: lock,
         })
     }
 

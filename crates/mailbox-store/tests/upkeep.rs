@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{NOW, account, all, assert_sound, copy, list, mail, rebuild};
@@ -154,7 +155,7 @@ fn an_index_is_not_made_anew_under_a_reader() {
     to.apply(flag(SystemFlag::Seen), NOW).unwrap().unwrap();
     let (begun, has_begun) = channel();
     let (end, may_end) = channel::<()>();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let reader = to.clone();
         scope.spawn(move || {
             let mut is_first = true;
@@ -197,7 +198,7 @@ fn mail_that_comes_while_a_reader_is_waited_for_is_not_lost() {
     let to = account(&store, 1);
     let (begun, has_begun) = channel();
     let (end, may_end) = channel::<()>();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let reader = to.clone();
         scope.spawn(move || {
             reader
@@ -212,7 +213,7 @@ fn mail_that_comes_while_a_reader_is_waited_for_is_not_lost() {
         let rebuilt = scope.spawn(|| rebuild(&store, 1, false));
         // Once the account is claimed, who asks for it is told so; who has it still delivers.
         while store.account(1.into(), NOW).is_ok() {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         let told = to.apply(mail("INBOX", "meanwhile", 100, Some(2)), NOW);
         assert!(
@@ -277,10 +278,10 @@ fn who_removes_an_account_holds_up_nobody() {
         assert_eq!(list(&account(&store, id), 1.into()).len(), 1);
     }
     disk.set_gate(true);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let removal = scope.spawn(|| store.remove_account(1.into()));
         while disk.0.waiting.load(Ordering::SeqCst) == 0 {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         // The removal waits for the disk; others find their accounts and read in them.
         let start = Instant::now();
@@ -317,7 +318,7 @@ fn who_delivers_opens_no_index() {
         if std::mem::replace(&mut before, now) == now {
             break;
         }
-        std::thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
     }
     let indexes = disk.0.indexes.load(Ordering::SeqCst);
     for round in 1..20_u64 {
@@ -352,4 +353,21 @@ fn who_delivers_opens_no_index() {
     for id in 0..ACCOUNTS {
         assert_eq!(list(&account(&store, id), 1.into()).len(), 20);
     }
+}
+
+#[test]
+fn a_store_in_use_is_said_and_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = MailStore::open(folder.path().to_owned(), Options::default()).unwrap();
+    let impatient = Options {
+        lock_wait: Duration::from_millis(30),
+        ..Options::default()
+    };
+    let refused = MailStore::open(folder.path().to_owned(), impatient);
+    assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
+    let path = folder.path().to_owned();
+    let waiter = thread::spawn(move || MailStore::open(path, Options::default()));
+    thread::sleep(Duration::from_millis(50));
+    drop(first);
+    waiter.join().unwrap().unwrap();
 }
