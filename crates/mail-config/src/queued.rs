@@ -21,7 +21,7 @@ pub struct Queued {
     /// Memory for messages that wait for their first attempt. Beyond it they are read again.
     pub memory: Size,
     /// Memory for messages that are coming in: half for those up to 64 KiB, which wait for room, and
-    /// half for larger ones, 192 KiB each, which are refused for now where there is none.
+    /// half for larger ones, 128 KiB each, which are refused for now where there is none.
     pub incoming_memory: Size,
     /// Messages of one front end that wait to be durable. They share flushes, so some hundred make
     /// full use of the disk.

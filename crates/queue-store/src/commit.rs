@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,8 +30,8 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// The threads that make changes durable. Each takes all that waits, appends it as one batch while
 /// the others let it, flushes, and tells; what comes in meanwhile is another's batch, or the next.
-/// So a lone change waits for nothing and many share the disk's time. Clones share the threads,
-/// which end with the last of them.
+/// So a lone change waits for nothing and many share the disk's time. Content has a thread of its
+/// own, which waits for no flush. Clones share the threads, which end with the last of them.
 ///
 /// The queue in front of it is not bounded: callers bound what they have under way.
 #[derive(Clone, Debug)]
@@ -39,7 +40,23 @@ pub struct Committer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Arc<State>,
+    contents: Option<Sender<Content>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// What the thread for content is to do.
+enum Content {
+    Put(QueueId, u32, Bytes, Done),
+    Discard(QueueId),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(id, chunk, ..) => write!(f, "Put({id}, {chunk})"),
+            Self::Discard(id) => write!(f, "Discard({id})"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,10 +102,16 @@ impl Committer {
     /// Starts the threads.
     pub fn start(store: Arc<dyn QueueStore>) -> std::io::Result<Self> {
         let state = Arc::new(State::default());
+        let (contents, coming) = channel();
         let mut shared = Shared {
             state: state.clone(),
+            contents: Some(contents),
             threads: Vec::new(),
         };
+        let (writes, told) = (store.clone(), state.clone());
+        let thread = thread::Builder::new().name("content".into());
+        let started = thread.spawn(move || write_contents(&*writes, &coming, &told))?;
+        shared.threads.push(started);
         for store in std::iter::repeat_n(store, FLUSHES) {
             let state = state.clone();
             let thread = thread::Builder::new().name("committer".into());
@@ -114,15 +137,24 @@ impl Committer {
         self.send(Want::Later(ops), done);
     }
 
-    /// Keeps a chunk of content, in order with all else ([`QueueStore::put_chunk`]): it is told of
-    /// as soon as it is written, since it is not durable before its message is.
+    /// Keeps a chunk of content ([`QueueStore::put_chunk`]). It is told of as soon as it is written:
+    /// it is not durable before its message is, which is to be submitted behind that.
     pub fn put_chunk(&self, id: QueueId, chunk: u32, data: Bytes, done: Done) {
-        self.send(Want::Content(id, chunk, data), done);
+        self.content(Content::Put(id, chunk, data, done));
     }
 
-    /// Forgets chunks, in order with all else ([`QueueStore::discard`]).
+    /// Forgets all chunks of a message that were to be put before ([`QueueStore::discard`]).
     pub fn discard(&self, id: QueueId) {
-        self.send(Want::Discard(id), Box::new(drop));
+        self.content(Content::Discard(id));
+    }
+
+    fn content(&self, content: Content) {
+        let Some(contents) = &self.0.contents else {
+            return;
+        };
+        if let Err(SendError(Content::Put(_, _, _, done))) = contents.send(content) {
+            done(Err(self.0.state.failure()));
+        }
     }
 
     /// What it has done.
@@ -147,6 +179,7 @@ impl Committer {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.contents = None;
         self.state.requests.end();
         let this = thread::current().id();
         if self.threads.iter().any(|one| one.thread().id() == this) {
@@ -168,6 +201,27 @@ fn run(store: &dyn QueueStore, state: &State) {
         state.requests.pass_on();
         if let Some(behind) = appended {
             state.flush(store, behind);
+        }
+    }
+}
+
+/// Puts and forgets content until nobody has any.
+fn write_contents(store: &dyn QueueStore, coming: &Receiver<Content>, state: &State) {
+    while let Ok(content) = coming.recv() {
+        match content {
+            Content::Put(id, chunk, data, done) => {
+                let put = match state.failure.get() {
+                    Some(failure) => Err(failure.clone()),
+                    None => guarded(|| store.put_chunk(id, chunk, &data)),
+                };
+                if let Err(failure) = &put
+                    && failure.is_fatal()
+                {
+                    state.fail(failure);
+                }
+                done(put);
+            }
+            Content::Discard(id) => store.discard(id),
         }
     }
 }
@@ -198,9 +252,15 @@ impl Drop for TellPanic<'_> {
 }
 
 impl State {
+    fn failure(&self) -> StoreError {
+        let known = self.failure.get().cloned();
+        known.unwrap_or_else(|| StoreError::failed("the committer is gone"))
+    }
+
     fn fail(&self, failure: &StoreError) {
-        error!(%failure, "the queue cannot be written");
-        let _ = self.failure.set(failure.clone());
+        if self.failure.set(failure.clone()).is_ok() {
+            error!(%failure, "the queue cannot be written");
+        }
     }
 
     fn flight(&self) -> MutexGuard<'_, Flight> {
@@ -247,8 +307,7 @@ impl State {
 
     /// After a failure nobody may hope: what was written is known only by opening the store again.
     fn refuse(&self, requests: Vec<Request>) {
-        let known = self.failure.get().cloned();
-        let failure = known.unwrap_or_else(|| StoreError::failed("the committer is gone"));
+        let failure = self.failure();
         for request in requests {
             (request.done)(Err(failure.clone()));
         }

@@ -19,12 +19,13 @@ use crate::scheduler::{
     Ticket, Verb,
 };
 use crate::settings::Settings;
+use crate::submission::Share;
 use crate::{read, report};
 
 /// What happens.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Accepted(Accepted, Option<OwnedSemaphorePermit>),
+    Accepted(Accepted, Option<Share>),
     Attach {
         lane: Lane,
         name: String,
@@ -202,9 +203,9 @@ impl Driver {
     fn handle(&mut self, event: Event) -> Result<(), StoreError> {
         let now = self.queue.clock.now();
         match event {
-            Event::Accepted(accepted, permit) => {
+            Event::Accepted(accepted, share) => {
                 self.scheduler.accept(now, accepted);
-                drop(permit);
+                drop(share);
             }
             Event::Attach {
                 lane,

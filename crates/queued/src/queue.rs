@@ -78,7 +78,7 @@ impl Queue {
         tracker: TaskTracker,
     ) -> std::io::Result<Self> {
         // Half for each kind; one message of either must fit, whatever is configured.
-        let incoming = (settings.incoming_memory / 2).max(4 * CHUNK_SIZE);
+        let incoming = (settings.incoming_memory / 2).max(2 * CHUNK_SIZE);
         let incoming = incoming.min(Semaphore::MAX_PERMITS);
         let incoming_total = u32::try_from(incoming).unwrap_or(u32::MAX);
         let settings = Arc::new(ArcSwap::from_pointee(settings));

@@ -3,7 +3,7 @@
 //! Memory is bounded by `incoming_memory` over all streams, in two halves. A message that comes in
 //! one frame waits for its share of the first, during which its stream is not read; all who hold
 //! such a share give it back without another word from their clients. One that comes in pieces
-//! takes three chunks' worth of the second for as long as it lasts and puts each whole chunk into the
+//! takes two chunks' worth of the second for as long as it lasts and puts each whole chunk into the
 //! store. When there is no share for such a one it is refused for now: waiting would stop the very
 //! stream whose other messages have to end first.
 
@@ -17,6 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::queue::Queue;
+
+pub(crate) use upload::Share;
 
 #[derive(Debug)]
 pub(crate) struct Submission(Queue);

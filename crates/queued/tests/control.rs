@@ -556,7 +556,7 @@ async fn ten_thousand_messages_with_little_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_that_do_not_end_hold_up_nobody() {
     let mut settings = settings();
-    settings.incoming_memory = 768 * 1024;
+    settings.incoming_memory = 512 * 1024;
     let rig = Rig::start(settings, Arc::new(MemStore::new())).await;
     rig.directory.account("lois@aula.test", 7);
     let mut submitter = rig.submitter().await;
@@ -586,7 +586,7 @@ async fn large_messages_that_do_not_end_hold_up_nobody() {
             }
         }
     }
-    assert_eq!((accepted, refused), (2, 2), "384 KiB are room for two");
+    assert_eq!((accepted, refused), (2, 2), "256 KiB are room for two");
 }
 
 /// A disk that fails when it is told to.

@@ -84,6 +84,8 @@ impl Conversation {
     /// Takes all input that can be taken, and answers what it leads to.
     pub(crate) async fn take(&mut self, input: &mut BytesMut) -> Next {
         loop {
+            // What is used is no part of it any more.
+            let room = input.capacity();
             let used = self.session.handle_input(Instant::now(), input);
             input.advance(used);
             let mut any = false;
@@ -93,7 +95,7 @@ impl Conversation {
                     return next;
                 }
             }
-            self.forward(input.capacity()).await;
+            self.forward(room).await;
             if input.is_empty() || (used == 0 && !any) {
                 return Next::Read;
             }

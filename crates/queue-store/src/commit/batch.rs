@@ -1,5 +1,5 @@
+use super::Done;
 use super::requests::{Request, Want};
-use super::{Done, guarded};
 use crate::store::{Op, QueueStore, StoreError};
 
 /// Changes that are appended as one, and who waits for them.
@@ -18,7 +18,7 @@ struct Waiting {
 }
 
 impl Batch {
-    /// Adds changes; content goes to the store at once. The error is the store's end.
+    /// Adds changes. The error is the store's end.
     pub(super) fn add(
         &mut self,
         store: &dyn QueueStore,
@@ -28,17 +28,6 @@ impl Batch {
         let (ops, is_new) = match request.want {
             Want::Change(ops) | Want::Later(ops) => (ops, false),
             Want::NewMail(ops) => (ops, true),
-            Want::Content(id, chunk, data) => {
-                let put = guarded(|| store.put_chunk(id, chunk, &data));
-                let failure = put.clone().err().filter(StoreError::is_fatal);
-                done(put);
-                return failure.map_or(Ok(()), Err);
-            }
-            Want::Discard(id) => {
-                store.discard(id);
-                done(Ok(()));
-                return Ok(());
-            }
         };
         let octets: usize = ops.iter().map(Op::weight).sum();
         if is_new && let Err(full) = store.check_room((self.octets + octets) as u64) {

@@ -3,9 +3,6 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use mail_types::QueueId;
-
 use super::Done;
 use crate::store::Op;
 
@@ -25,10 +22,6 @@ pub(super) struct Request {
 pub(super) enum Want {
     /// Somebody waits.
     Change(Vec<Op>),
-    /// A chunk of a message's content.
-    Content(QueueId, u32, Bytes),
-    /// The chunks of a message are not wanted any more.
-    Discard(QueueId),
     /// Nobody waits.
     Later(Vec<Op>),
     /// Somebody waits, and it is refused when too little room is left.
@@ -36,25 +29,14 @@ pub(super) enum Want {
 }
 
 impl Want {
-    fn weight(&self) -> usize {
+    fn ops(&self) -> &[Op] {
         match self {
-            Self::Change(ops) | Self::Later(ops) | Self::NewMail(ops) => {
-                ops.iter().map(Op::weight).sum()
-            }
-            Self::Content(_, _, data) => data.len(),
-            Self::Discard(_) => 0,
-        }
-    }
-
-    fn ops(&self) -> usize {
-        match self {
-            Self::Change(ops) | Self::Later(ops) | Self::NewMail(ops) => ops.len(),
-            Self::Content(..) | Self::Discard(_) => 1,
+            Self::Change(ops) | Self::Later(ops) | Self::NewMail(ops) => ops,
         }
     }
 
     fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Discard(_) | Self::Later(_))
+        !matches!(self, Self::Later(_))
     }
 }
 
@@ -191,8 +173,8 @@ impl Waiting {
         let (mut octets, mut ops) = (0, 0);
         let fits = |request: &&Request| {
             let room = octets < MAX_OCTETS && ops < MAX_OPS;
-            octets += request.want.weight();
-            ops += request.want.ops();
+            octets += request.want.ops().iter().map(Op::weight).sum::<usize>();
+            ops += request.want.ops().len();
             room
         };
         let count = self.requests.iter().take_while(fits).count();

@@ -144,11 +144,20 @@ impl Store {
         if *put_chunks == 0 && !is_large {
             return Ok(None);
         }
+        let known = |chunk: u32| {
+            let state = self.state();
+            let places = state.uploads.get(&message.id);
+            let place = places.and_then(|places| places.get(chunk as usize));
+            place.is_some_and(|place| *place != Place::MISSING)
+        };
         for (chunk, piece) in (*put_chunks..).zip(rest) {
             if piece.len() < APART {
                 break;
             }
-            self.put_chunk(message.id, chunk, piece)?;
+            // There already where the batch found no room the last time.
+            if !known(chunk) {
+                self.put_chunk(message.id, chunk, piece)?;
+            }
         }
         Ok(self.state().uploads.get(&message.id).cloned())
     }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::{debug, error, info};
 
-use super::upload::{Complete, IN_MEMORY, Upload};
+use super::upload::{Complete, IN_MEMORY, Share, Upload};
 use crate::convert;
 use crate::driver::Event;
 use crate::queue::Queue;
@@ -148,8 +148,7 @@ impl Intake {
                 .filter(|data| !data.is_empty())
                 .into_iter()
                 .collect(),
-            permit,
-            writing: None,
+            share: Share::Whole { _permit: permit },
         };
         self.finish(token, slot, complete).await;
         Ok(())
@@ -244,10 +243,9 @@ async fn finish(queue: Queue, token: u64, slot: Slot, complete: Complete) {
         mut message,
         put_chunks,
         tail,
-        permit,
-        writing,
+        share,
     } = complete;
-    if let Some(writing) = writing
+    if let Share::Pieces(writing) = &share
         && let Err(failure) = writing.written().await
     {
         return failed(&queue, slot, token, message.id, &failure);
@@ -278,7 +276,7 @@ async fn finish(queue: Queue, token: u64, slot: Slot, complete: Complete) {
     let done = move |result: Result<(), StoreError>| match result {
         Ok(()) => {
             accept(slot, token, &accepted.message, begun);
-            queue.tell(Event::Accepted(accepted, Some(permit)));
+            queue.tell(Event::Accepted(accepted, Some(share)));
         }
         Err(failure) => failed(&queue, slot, token, accepted.message.id, &failure),
     };

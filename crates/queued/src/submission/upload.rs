@@ -6,16 +6,14 @@ use bytes::{Bytes, BytesMut};
 use queue_store::{CHUNK_SIZE, Committer, Message, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Chunks of a message that wait to be written. More than one, so that the next comes in while one
-/// is written.
-const WINDOW: u32 = 2;
+/// Chunks of a message that wait to be written while the next comes in.
+const WINDOW: u32 = 1;
 /// Chunks of a message in memory: those, and the one that is coming in.
 pub(super) const IN_MEMORY: u32 = WINDOW + 1;
 
 pub(super) struct Upload {
     committer: Committer,
     message: Message,
-    permit: OwnedSemaphorePermit,
     /// Chunks that are written or wait for it.
     put: u32,
     rest: Rest,
@@ -32,9 +30,11 @@ enum Rest {
 
 /// What the committer does for a message that comes in.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub(crate) struct Writing {
     window: Arc<Semaphore>,
     failure: OnceLock<StoreError>,
+    /// The message's share of memory, as long as anything of it waits.
+    _permit: OwnedSemaphorePermit,
 }
 
 /// A message that is all here.
@@ -45,9 +45,16 @@ pub(super) struct Complete {
     /// The others.
     pub(super) tail: Vec<Bytes>,
     /// Its share of memory.
-    pub(super) permit: OwnedSemaphorePermit,
-    /// Set where there are such as will be.
-    pub(super) writing: Option<Arc<Writing>>,
+    pub(super) share: Share,
+}
+
+/// What of the memory for mail that comes in a message has.
+#[derive(Debug)]
+pub(crate) enum Share {
+    /// It came in one piece.
+    Whole { _permit: OwnedSemaphorePermit },
+    /// It came in pieces, some of which may still wait to be written.
+    Pieces(Arc<Writing>),
 }
 
 impl Upload {
@@ -59,11 +66,11 @@ impl Upload {
         let writing = Writing {
             window: Arc::new(Semaphore::new(WINDOW as usize)),
             failure: OnceLock::new(),
+            _permit: permit,
         };
         Self {
             committer,
             message,
-            permit,
             put: 0,
             rest: Rest::Buffer(BytesMut::new()),
             writing: Arc::new(writing),
@@ -105,8 +112,7 @@ impl Upload {
             message: self.message,
             put_chunks: self.put,
             tail: rest.into_iter().collect(),
-            permit: self.permit,
-            writing: (self.put > 0).then_some(self.writing),
+            share: Share::Pieces(self.writing),
         }
     }
 
