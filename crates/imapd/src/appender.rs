@@ -54,8 +54,10 @@ async fn run(mut client: MailboxServiceClient<Channel>, mut queue: mpsc::Receive
         let waiting = Waiting::default();
         // Sent before the stream is open: the server may answer only with its first message.
         let _ = pass_on(first, &mut token, &messages, &waiting).await;
-        // What went wrong is told to each who waits.
+        // What went wrong is told to each who waits, and to those who came meanwhile: one after the
+        // other each of them would wait for another try.
         let Ok(answers) = client.append(ReceiverStream::new(outgoing)).await else {
+            while queue.try_recv().is_ok() {}
             continue;
         };
         let reader = hand_out(answers.into_inner(), &waiting);

@@ -22,10 +22,19 @@ impl Budget {
 
     /// Waits for room. A message larger than the whole budget waits for all of it.
     pub(crate) async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(bytes / 1024 + 1)
-            .unwrap_or(u32::MAX)
-            .min(self.all);
+        let wanted = self.wanted(bytes);
         // The semaphore is never closed.
         self.places.clone().acquire_many_owned(wanted).await.ok()
+    }
+
+    /// Takes room that nobody holds or waits for.
+    pub(crate) fn try_take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let wanted = self.wanted(bytes);
+        self.places.clone().try_acquire_many_owned(wanted).ok()
+    }
+
+    fn wanted(&self, bytes: u64) -> u32 {
+        let wanted = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        wanted.min(self.all)
     }
 }

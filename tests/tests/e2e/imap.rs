@@ -60,6 +60,15 @@ fn two_clients_see_what_the_other_does() -> Result<()> {
         };
         Ok(lines.iter().any(told).then_some(()))
     })?;
+    // Silence is of what one asks for, not of what others have changed (RFC 3501 §6.4.6).
+    let lines = two.imap("s", "STORE 2 -FLAGS.SILENT (\\Flagged)")?;
+    assert!(lines.iter().all(|l| !l.contains("FETCH")), "{lines:?}");
+    one.imap("t", "STORE 3 +FLAGS (\\Answered)")?;
+    let lines = two.imap("u", "STORE 3 +FLAGS.SILENT (\\Draft)")?;
+    let told = |l: &String| {
+        l.starts_with("* 3 FETCH") && l.contains("\\Answered") && l.contains("\\Draft")
+    };
+    assert!(lines.iter().any(told), "{lines:?}");
     one.imap("c", "STORE 1 +FLAGS.SILENT (\\Deleted)")?;
     one.imap("d", "EXPUNGE")?;
     // No EXPUNGE may be told while FETCH, STORE or SEARCH by numbers go on (RFC 3501 §7.4.1).

@@ -94,7 +94,12 @@ impl Conversation {
             let changed = there.filter(|(_, entry)| entry.modseq > since);
             places = changed.map(|(place, _)| place).collect();
         }
-        if items.iter().any(FetchItem::sets_seen) && self.mark_seen(&places).await {
+        let seen = if items.iter().any(FetchItem::sets_seen) {
+            self.mark_seen(&places).await
+        } else {
+            None
+        };
+        if seen.is_some() {
             // RFC 3501 §6.4.5: flags that change are told.
             if !items.contains(&FetchItem::Flags) {
                 items.push(FetchItem::Flags);
@@ -120,6 +125,9 @@ impl Conversation {
             }
             _ => Ok(false),
         };
+        if let (Some(modseq), Some(view), Ok(_)) = (seen, &mut self.view, &result) {
+            view.reach(modseq).await;
+        }
         match result {
             Ok(false) => {
                 self.update(uid).await;
@@ -136,16 +144,14 @@ impl Conversation {
         Ok(())
     }
 
-    /// Sets `\Seen`; true if that changed anything.
-    async fn mark_seen(&mut self, places: &[usize]) -> bool {
-        let Some(view) = &mut self.view else {
-            return false;
-        };
+    /// Sets `\Seen`; the MODSEQ behind it if that changed anything.
+    async fn mark_seen(&mut self, places: &[usize]) -> Option<u64> {
+        let view = self.view.as_mut()?;
         let there = view.told.rows.at(places.iter().copied());
         let unseen = there.filter(|(_, entry)| !entry.flags.has(SystemFlag::Seen));
         let unseen: Vec<usize> = unseen.map(|(place, _)| place).collect();
         if view.read_only || unseen.is_empty() {
-            return false;
+            return None;
         }
         let seen = mail_types::Flags::from(SystemFlag::Seen).bits();
         let request = pb::StoreRequest {
@@ -164,15 +170,15 @@ impl Conversation {
                 let answer = answer.into_inner();
                 if let Err(no) = check(answer.failure) {
                     warn!(reason = no.text, "cannot set \\Seen");
-                    return false;
+                    return None;
                 }
                 view.learn(&answer.messages, &answer.keywords, &mut self.out);
-                true
+                Some(answer.modseq)
             }
             Err(status) => {
                 // The message can be read all the same.
                 warn!(%status, "cannot set \\Seen");
-                false
+                None
             }
         }
     }

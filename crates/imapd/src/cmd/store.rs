@@ -2,10 +2,11 @@
 
 use imap_proto::{Code, FlagList, SequenceSet, StoreMode, Tag};
 use mail_rpc::pb::mailbox::v1 as pb;
+use mail_types::Flags;
 
 use crate::answer::{No, check};
 use crate::conversation::Conversation;
-use crate::mailboxes::{entry, ranges};
+use crate::mailboxes::{Version, entry, ranges};
 use crate::view::{Show, View, number};
 
 /// What STORE is to do.
@@ -41,12 +42,13 @@ impl Conversation {
             self.update(uid).await;
             return self.ok(tag, None, "no messages");
         }
+        let flags = names(change.flags);
         let request = pb::StoreRequest {
             account_id: view.account(),
             mailbox_id: view.mailbox_id(),
             uids: Some(view.uid_set(&places)),
             mode: mode(change.mode).into(),
-            flags: Some(names(change.flags)),
+            flags: Some(flags.clone()),
             unchanged_since: change.unchanged_since,
         };
         let answer = match self.shared.store.clone().store(request).await {
@@ -61,8 +63,14 @@ impl Conversation {
             uid,
             modseq: self.condstore,
         };
+        let before = view.told.clone();
         view.learn(&answer.messages, &answer.keywords, &mut self.out);
-        push_states(view, &answer, &mut self.out, show, change.silent);
+        let silence = change.silent.then(|| Silence {
+            mode: change.mode,
+            flags: flags_of(&flags, &view.told.keywords),
+            before: &before,
+        });
+        push_states(view, &answer, &mut self.out, show, silence.as_ref());
         view.reach(answer.modseq).await;
         let modified = modified(view, answer.modified.as_ref(), uid);
         self.update(uid).await;
@@ -71,27 +79,63 @@ impl Conversation {
     }
 }
 
+/// What a client that asked for silence knows without an answer.
+struct Silence<'a> {
+    mode: StoreMode,
+    flags: Flags,
+    /// What it was told before.
+    before: &'a Version,
+}
+
+impl Silence<'_> {
+    /// True if the client takes the flags of the message at a place to be these. They are not when
+    /// another session has changed them, of which the client hears no more once it has the answer.
+    fn expects(&self, place: usize, flags: Flags) -> bool {
+        let before = self.before.rows.get(place).map(|entry| entry.flags);
+        let expected = before.map(|before| match self.mode {
+            StoreMode::Add => before | self.flags,
+            StoreMode::Remove => before & !self.flags,
+            StoreMode::Replace => self.flags,
+        });
+        expected == Some(flags)
+    }
+}
+
+/// The flags of a command, by the mailbox's keywords behind it.
+fn flags_of(names: &pb::FlagNames, keywords: &[String]) -> Flags {
+    let index = |name: &String| {
+        keywords
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name))
+    };
+    let indices = names.keywords.iter().filter_map(index);
+    let flags = indices.filter_map(Flags::keyword);
+    flags.fold(Flags::from(names.system), |all, flag| all | flag)
+}
+
 fn push_states(
     view: &View,
     answer: &pb::StoreResponse,
     out: &mut Vec<u8>,
     show: Show,
-    silent: bool,
+    silence: Option<&Silence<'_>>,
 ) {
-    if silent && !show.modseq {
-        return;
-    }
     for state in &answer.messages {
         let Some(place) = view.told.rows.find(state.uid) else {
             continue;
         };
-        if silent {
+        let expects = |silence: &Silence<'_>| silence.expects(place, state.flags.into());
+        if silence.is_some_and(expects) {
+            if !show.modseq {
+                continue;
+            }
             // RFC 7162 §3.1.3: the new MODSEQ even then.
             let mut response = imap_proto::encode::FetchResponse::begin(out, number(place + 1));
             response.number("UID", state.uid.into());
             response.modseq(state.modseq);
             response.end();
         } else {
+            // RFC 3501 §6.4.6: what others have changed is told even to who wants silence.
             view.push_flags(place, entry(state), out, show);
         }
     }

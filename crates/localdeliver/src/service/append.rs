@@ -11,7 +11,7 @@ use mail_types::{AccountId, UidSet};
 use mailbox_store::{Account, Applied, Deliver, Expunge, Operation, Target};
 use pb::append_response::Result as Answer;
 use pb::failure::Kind;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Status, Streaming};
 use tracing::warn;
 
@@ -23,6 +23,10 @@ use crate::stores::{StoreResult, now};
 const WAITING: usize = 64;
 /// Messages of one stream that may be under way; a front end's sessions share its stream.
 const UNDER_WAY: usize = 10_000;
+
+/// Complete messages of one stream that may wait for memory, each in a task of its own and with
+/// at most one piece (64 KiB) that is not counted yet: 16 MiB. Those behind them wait unread.
+const WITHOUT_ROOM: usize = 256;
 
 /// Messages of one command: as many as clients send at a time, and each of them has a row in memory.
 const MESSAGES: usize = 10_000;
@@ -47,6 +51,36 @@ struct Message {
 }
 
 impl Incoming {
+    /// Begins a message, if `begin` is there; true if room is needed for that many more octets.
+    fn takes(&mut self, begin: Option<pb::AppendBegin>, octets: usize, max: u64) -> bool {
+        if self.refusal.is_some() {
+            return false;
+        }
+        if let Some(begin) = begin {
+            if self.messages.len() >= MESSAGES {
+                self.refuse(Kind::TooLarge, "too many messages at once");
+                return false;
+            }
+            let content = BytesMut::new();
+            self.messages.push(Message { begin, content });
+        }
+        let Some(message) = self.messages.last() else {
+            return false;
+        };
+        if message.content.len() as u64 + octets as u64 > max {
+            self.refuse(Kind::TooLarge, "the message is too large");
+            return false;
+        }
+        octets > 0
+    }
+
+    /// Takes octets for which there is room; what is refused has no message.
+    fn push(&mut self, data: &[u8]) {
+        if let Some(message) = self.messages.last_mut() {
+            message.content.extend_from_slice(data);
+        }
+    }
+
     fn refuse(&mut self, kind: Kind, text: &str) {
         *self = Self {
             refusal: Some(failure(kind, text)),
@@ -74,6 +108,7 @@ impl Service {
             .max_message_size
             .bytes();
         let mut under_way: HashMap<u64, Incoming> = HashMap::new();
+        let without_room = Arc::new(Semaphore::new(WITHOUT_ROOM));
         while let Ok(Some(request)) = requests.message().await {
             let token = request.token;
             if request.abort {
@@ -81,6 +116,10 @@ impl Service {
                 continue;
             }
             if request.begin.is_some() && !under_way.contains_key(&token) {
+                if request.end {
+                    self.take_whole(request, max, &without_room, sender).await;
+                    continue;
+                }
                 if under_way.len() >= UNDER_WAY {
                     return;
                 }
@@ -96,12 +135,45 @@ impl Service {
             {
                 let (service, sender) = (self.clone(), sender.clone());
                 self.0.context.spawn(async move {
-                    let result = Some(service.append_all(incoming).await);
-                    // Without its stream the front end has lost the client too.
-                    let _ = sender.send(Ok(pb::AppendResponse { token, result })).await;
+                    service.append_and_tell(incoming, token, &sender).await;
                 });
             }
         }
+    }
+
+    /// A message that is complete. It waits for memory by itself: others of the stream, which are
+    /// other clients', do not wait behind it.
+    async fn take_whole(
+        &self,
+        request: pb::AppendRequest,
+        max: u64,
+        without_room: &Arc<Semaphore>,
+        sender: &Sender,
+    ) {
+        let pb::AppendRequest {
+            token, begin, data, ..
+        } = request;
+        let mut incoming = Incoming::default();
+        let mut place = None;
+        let takes_room = incoming.takes(begin, data.len(), max);
+        let needs = takes_room.then_some(data.len() as u64);
+        let room = needs.and_then(|octets| self.0.budget.try_take(octets));
+        if takes_room && room.is_none() {
+            // The semaphore is never closed.
+            place = without_room.clone().acquire_owned().await.ok();
+        }
+        incoming.room.extend(room);
+        let (service, sender) = (self.clone(), sender.clone());
+        self.0.context.spawn(async move {
+            if takes_room {
+                if incoming.room.is_empty() {
+                    service.wait_for_room(&mut incoming, data.len()).await;
+                }
+                incoming.push(&data);
+            }
+            drop((place, data));
+            service.append_and_tell(incoming, token, &sender).await;
+        });
     }
 
     async fn take_piece(
@@ -111,31 +183,24 @@ impl Service {
         data: &[u8],
         max: u64,
     ) {
-        if incoming.refusal.is_some() {
-            return;
+        if incoming.takes(begin, data.len(), max) {
+            self.wait_for_room(incoming, data.len()).await;
+            incoming.push(data);
         }
-        if let Some(begin) = begin {
-            if incoming.messages.len() >= MESSAGES {
-                return incoming.refuse(Kind::TooLarge, "too many messages at once");
-            }
-            let content = BytesMut::new();
-            incoming.messages.push(Message { begin, content });
-        }
-        let Some(message) = incoming.messages.last_mut() else {
-            return;
-        };
-        if message.content.len() as u64 + data.len() as u64 > max {
-            return incoming.refuse(Kind::TooLarge, "the message is too large");
-        }
-        if data.is_empty() {
-            return;
-        }
-        let room = self.0.budget.take(data.len() as u64);
+    }
+
+    async fn wait_for_room(&self, incoming: &mut Incoming, octets: usize) {
+        let room = self.0.budget.take(octets as u64);
         match tokio::time::timeout(PATIENCE, room).await {
             Ok(room) => incoming.room.extend(room),
-            Err(_) => return incoming.refuse(Kind::Temporary, "too much mail comes in just now"),
+            Err(_) => incoming.refuse(Kind::Temporary, "too much mail comes in just now"),
         }
-        message.content.extend_from_slice(data);
+    }
+
+    async fn append_and_tell(&self, incoming: Incoming, token: u64, sender: &Sender) {
+        let result = Some(self.append_all(incoming).await);
+        // Without its stream the front end has lost the client too.
+        let _ = sender.send(Ok(pb::AppendResponse { token, result })).await;
     }
 
     async fn append_all(&self, incoming: Incoming) -> Answer {

@@ -199,9 +199,14 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With more in the configuration.
+    pub async fn with(config: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("run")).unwrap();
-        let config = "[server]\nhostname = \"mx.aula.test\"\n";
+        let config = format!("[server]\nhostname = \"mx.aula.test\"\n{config}");
         std::fs::write(home.path().join("correo.toml"), config).unwrap();
         let queue = FakeQueue::default();
         let routes = Routes::new(DeliveryAgentServiceServer::new(queue.clone()));
