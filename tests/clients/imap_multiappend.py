@@ -42,8 +42,24 @@ assert all(mail(number) in text for number in (1, 2, 3)), text
 answer = append((b"", mail(4)), (b"(\\Seen ", mail(5)))
 assert b" BAD " in answer, answer
 answer = append((b"", mail(6)), (b"", b""))
-assert b" NO " in answer or b" OK " in answer, answer
-if b" NO " in answer:
-    assert imap.status("INBOX", "(MESSAGES)")[1][0].endswith(b"3)")
+assert b" NO " in answer, answer
+assert b" NO " in append((b"", b"")), "an empty message was stored"
+assert b" NO " in append((b"", b""), (b"", mail(7))), "a message behind an empty one was stored"
+answer = append((b"", mail(8) + 100000 * b"x"), (b"", b""))
+assert b" NO " in answer, answer
+messages = imap.status("INBOX", "(MESSAGES)")[1][0]
+assert messages.endswith(b" 3)"), messages
+
+# Who deletes the mailbox that is selected has none selected then.
+imap.create("Gone")
+imap.select("Gone")
+assert imap.delete("Gone")[0] == "OK"
+imap.state = "SELECTED"
+assert imap.noop()[0] == "OK"
+try:
+    imap.fetch("1", "(FLAGS)")
+    raise SystemExit("FETCH without a mailbox worked")
+except imaplib.IMAP4.error:
+    pass
 imap.logout()
 print("all done")

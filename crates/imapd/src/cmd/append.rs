@@ -27,6 +27,8 @@ pub(crate) struct Appending {
     mailbox: String,
     begin: Option<pb::AppendBegin>,
     way: Way,
+    /// One message has no octets: nothing is to be stored (RFC 3502 §6.3.11).
+    is_cancelled: bool,
 }
 
 /// How a message gets to the store.
@@ -96,6 +98,7 @@ impl Conversation {
         } else {
             Way::Pieces(Pieces::start(self.shared.store.clone()))
         };
+        let is_cancelled = append.size == 0;
         let mailbox = append.mailbox.into_string();
         let first = AppendNext {
             flags: append.flags,
@@ -108,6 +111,7 @@ impl Conversation {
             mailbox,
             begin: Some(begin),
             way,
+            is_cancelled,
         });
     }
 
@@ -126,10 +130,12 @@ impl Conversation {
         let Some(mailbox) = self.appending.as_ref().map(|it| it.mailbox.clone()) else {
             return;
         };
+        let is_empty = next.size == 0;
         let begin = self.begin_of(mailbox, next);
         let Some(appending) = &mut self.appending else {
             return;
         };
+        appending.is_cancelled |= is_empty;
         if let Way::Whole(data) = &mut appending.way {
             // All of one command are stored together (RFC 3502).
             let data = std::mem::take(data);
@@ -164,8 +170,20 @@ impl Conversation {
             return;
         };
         let Appending {
-            tag, begin, way, ..
+            tag,
+            begin,
+            way,
+            is_cancelled,
+            ..
         } = appending;
+        if is_cancelled {
+            // What the store has of the others it forgets with their stream.
+            let no = No::new(
+                Some(Code::Cannot),
+                "a message without octets cancels APPEND",
+            );
+            return no.push(&mut self.out, &tag);
+        }
         let answered = match way {
             Way::Pieces(pieces) => pieces.end(begin).await,
             Way::Whole(data) => {

@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use imap_proto::encode::push_mailbox;
-use imap_proto::{Code, MailboxName, StatusItem, Tag};
+use imap_proto::{Code, MailboxName, State, StatusItem, Tag};
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::MailboxId;
 use tonic::{Response, Status};
 
 use crate::answer::{No, check};
 use crate::conversation::Conversation;
+use crate::view::View;
 
 type Answer = Result<Response<pb::MailboxResponse>, Status>;
 
@@ -45,8 +46,25 @@ impl Conversation {
             account_id: self.account(),
             name: mailbox.as_str().to_owned(),
         };
+        let is_selected = self.is_selected(mailbox).await;
         let answer = self.shared.store.clone().delete_mailbox(request).await;
-        self.finish(tag, done(answer).map(|_| ()), "DELETE done");
+        let result = done(answer);
+        if is_selected && result.is_ok() {
+            // Who deletes it knows; the others hear BYE.
+            self.view = None;
+            self.session.set_state(State::Authenticated);
+        }
+        self.finish(tag, result.map(|_| ()), "DELETE done");
+    }
+
+    async fn is_selected(&self, mailbox: &MailboxName) -> bool {
+        let Some(selected) = self.view.as_ref().map(View::mailbox_id) else {
+            return false;
+        };
+        let statuses = self.statuses(vec![mailbox.as_str().to_owned()]).await;
+        // Where that is not known DELETE fails, too.
+        let found = statuses.unwrap_or_default().into_iter().next();
+        found.is_some_and(|status| status.failure.is_none() && status.mailbox_id == selected)
     }
 
     pub(super) async fn rename(&mut self, tag: &Tag, from: &MailboxName, to: &MailboxName) {
