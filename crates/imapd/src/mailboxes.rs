@@ -13,6 +13,7 @@ mod chunk;
 mod column;
 mod feed;
 mod kept;
+mod names;
 mod open;
 mod recent;
 mod rows;
@@ -32,6 +33,7 @@ use crate::view::View;
 pub(crate) use chunk::Entry;
 use feed::Known;
 use kept::Kept;
+use names::Names;
 use open::Fresh;
 pub(crate) use open::{Health, Open, Version, entry, ranges};
 pub(crate) use recent::Recent;
@@ -53,8 +55,7 @@ type Key = (u64, u64);
 #[derive(Debug)]
 struct Inner {
     live: HashMap<Key, Live>,
-    /// Where a mailbox of that name was seen last; the store is asked whether it is still there.
-    names: HashMap<(u64, String), u64>,
+    names: Names,
     kept: Kept,
 }
 
@@ -63,6 +64,8 @@ struct Live {
     open: Arc<Open>,
     /// Sessions that look at it.
     seats: usize,
+    /// Those of them that messages may be `\Recent` to: with SELECT, not EXAMINE.
+    claimants: usize,
     feed: AbortHandle,
 }
 
@@ -70,6 +73,8 @@ struct Live {
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) open: Arc<Open>,
+    /// Messages may be `\Recent` to it.
+    claims: bool,
     registry: Weak<Mailboxes>,
 }
 
@@ -80,7 +85,7 @@ impl Mailboxes {
             client,
             inner: Mutex::new(Inner {
                 live: HashMap::new(),
-                names: HashMap::new(),
+                names: Names::default(),
                 kept: Kept::new(budget),
             }),
         })
@@ -97,7 +102,7 @@ impl Mailboxes {
         name: &str,
         read_only: bool,
     ) -> Result<View, No> {
-        if let Some(seat) = self.seat(account, name)
+        if let Some(seat) = self.seat(account, name, !read_only)
             && let Some(view) = self.join(seat, name, read_only).await?
         {
             return Ok(view);
@@ -105,13 +110,17 @@ impl Mailboxes {
         let known = self.known(account, name);
         let opening = feed::watch(&self.client, account, name, known.as_ref(), !read_only);
         let (fresh, feed) = Box::pin(opening).await?;
-        let (first, modseq) = (fresh.first_recent, fresh.version.highest_modseq);
-        let next = fresh.version.uid_next;
+        let mut recent = Recent::default();
+        recent.add_from(fresh.first_recent, fresh.version.uid_next);
+        let modseq = fresh.version.highest_modseq;
         match self.open(account, name, fresh, feed, !read_only) {
-            (seat, true) => Ok(View::new(seat, read_only)),
-            (seat, false) => {
-                // What our own feed claimed is for those who share the other one.
-                seat.open.add_recent(first, next);
+            (seat, None) => Ok(View::new(seat, read_only)),
+            (seat, Some(mut feed)) => {
+                // What our own feed claimed is for those who share the other one. It ends before the
+                // other one claims, which is given nothing as long as it is there.
+                recent.add(&feed::held(&mut feed));
+                drop(feed);
+                seat.open.add_recent(&recent);
                 let joined = self.settle(seat, modseq, read_only).await?;
                 joined.ok_or_else(|| Status::unavailable("the mailbox has just gone").into())
             }
@@ -119,15 +128,11 @@ impl Mailboxes {
     }
 
     /// A place at a mailbox that is open already.
-    fn seat(self: &Arc<Self>, account: u64, name: &str) -> Option<Seat> {
+    fn seat(self: &Arc<Self>, account: u64, name: &str, claims: bool) -> Option<Seat> {
         let mut inner = self.lock();
-        let id = *inner.names.get(&(account, name.to_owned()))?;
+        let id = inner.names.id(account, name)?;
         let live = inner.live.get_mut(&(account, id))?;
-        live.seats += 1;
-        Some(Seat {
-            open: live.open.clone(),
-            registry: Arc::downgrade(self),
-        })
+        Some(live.seat(self, claims))
     }
 
     /// Takes a place if the name still means that mailbox.
@@ -152,9 +157,9 @@ impl Mailboxes {
 
     /// Waits until an open mailbox has come so far; `None` if it is gone.
     async fn settle(&self, seat: Seat, modseq: u64, read_only: bool) -> Result<Option<View>, No> {
-        let claims = read_only || seat.open.claims();
-        if !claims {
-            seat.open.ask_for_claim();
+        if !read_only {
+            // As long as this seat is taken nobody asks for the contrary.
+            seat.open.want_claim(true);
         }
         let settled = |open: &Open| {
             let is_behind = open.current().highest_modseq < modseq;
@@ -173,11 +178,11 @@ impl Mailboxes {
 
     fn known(&self, account: u64, name: &str) -> Option<Known> {
         let mut inner = self.lock();
-        let id = *inner.names.get(&(account, name.to_owned()))?;
+        let id = inner.names.id(account, name)?;
         inner.kept.get((account, id))
     }
 
-    /// Puts an opened mailbox in; false if it has been opened by another session meanwhile.
+    /// Puts an opened mailbox in; the feed comes back if another session has opened it meanwhile.
     fn open(
         self: &Arc<Self>,
         account: u64,
@@ -185,36 +190,37 @@ impl Mailboxes {
         fresh: Fresh,
         feed: Streaming<pb::WatchEvent>,
         claims: bool,
-    ) -> (Seat, bool) {
+    ) -> (Seat, Option<Streaming<pb::WatchEvent>>) {
         let key = (account, fresh.mailbox_id);
+        let validity = fresh.version.uid_validity;
         let mut inner = self.lock();
-        inner.names.insert((account, name.to_owned()), key.1);
-        inner.kept.remove(key);
-        let seat = |open: &Arc<Open>| Seat {
-            open: open.clone(),
-            registry: Arc::downgrade(self),
-        };
+        inner.names.insert(key, name);
+        let known = inner.kept.remove(key);
         if let Some(live) = inner.live.get_mut(&key)
-            && live.open.current().uid_validity == fresh.version.uid_validity
+            && live.open.current().uid_validity == validity
             && matches!(live.open.health(), Health::Good | Health::Lost)
         {
-            live.seats += 1;
-            return (seat(&live.open), false);
+            return (live.seat(self, claims), Some(feed));
         }
         let open = Arc::new(Open::new(account, fresh, claims));
+        if let Some(known) = known.filter(|known| known.version.uid_validity == validity) {
+            open.add_recent(&known.unclaimed);
+        }
         let follow = feed::follow(self.client.clone(), open.clone(), feed);
-        let live = Live {
-            open: open.clone(),
-            seats: 1,
+        let mut live = Live {
+            open,
+            seats: 0,
+            claimants: 0,
             feed: tokio::spawn(follow).abort_handle(),
         };
+        let seat = live.seat(self, claims);
         // Who looks at the one that is gone keeps it.
         inner.live.insert(key, live);
-        (seat(&open), true)
+        (seat, None)
     }
 
     /// The last who leaves puts the light out.
-    fn leave(&self, open: &Arc<Open>) {
+    fn leave(&self, open: &Arc<Open>, claims: bool) {
         let key = (open.account, open.id);
         let mut inner = self.lock();
         let Some(live) = inner.live.get_mut(&key) else {
@@ -224,7 +230,12 @@ impl Mailboxes {
             return;
         }
         live.seats -= 1;
+        live.claimants -= usize::from(claims);
         if live.seats > 0 {
+            if claims && live.claimants == 0 {
+                // RFC 3501 §6.3.2: with EXAMINE no message loses `\Recent`.
+                open.want_claim(false);
+            }
             return;
         }
         live.feed.abort();
@@ -234,10 +245,11 @@ impl Mailboxes {
             mailbox_id: open.id,
             epoch,
             version,
+            unclaimed: open.claim_recent(u32::MAX),
         };
         let is_good = open.health() == Health::Good;
         if is_good {
-            inner.names.insert((open.account, name), open.id);
+            inner.names.insert(key, &name);
             inner.kept.put(key, known);
         }
         inner.forget_names();
@@ -250,10 +262,20 @@ impl Inner {
         let bound = 2 * (self.live.len() + self.kept.len()) + 64;
         if self.names.len() > bound {
             let (live, kept) = (&self.live, &self.kept);
-            self.names.retain(|(account, _), id| {
-                let key = (*account, *id);
-                live.contains_key(&key) || kept.has(key)
-            });
+            let is_there = |key: Key| live.contains_key(&key) || kept.has(key);
+            self.names.retain(is_there);
+        }
+    }
+}
+
+impl Live {
+    fn seat(&mut self, registry: &Arc<Mailboxes>, claims: bool) -> Seat {
+        self.seats += 1;
+        self.claimants += usize::from(claims);
+        Seat {
+            open: self.open.clone(),
+            claims,
+            registry: Arc::downgrade(registry),
         }
     }
 }
@@ -263,6 +285,7 @@ impl Seat {
     pub(crate) fn alone(open: Arc<Open>) -> Self {
         Self {
             open,
+            claims: false,
             registry: Weak::new(),
         }
     }
@@ -292,7 +315,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(registry) = self.registry.upgrade() {
-            registry.leave(&self.open);
+            registry.leave(&self.open, self.claims);
         }
     }
 }

@@ -208,6 +208,45 @@ fn a_mailbox_that_was_left_is_seen_as_it_is_now() -> Result<()> {
 }
 
 #[test]
+fn examine_takes_recent_from_nobody() -> Result<()> {
+    let suite = shared()?;
+    let user = new_user(&suite, "recent")?;
+    let mut one = imap(&suite, &user, "INBOX")?;
+    one.imap("a", "CREATE Box")?;
+    let mut reader = imap(&suite, &user, "INBOX")?;
+    let mut other = imap(&suite, &user, "INBOX")?;
+    let mut count = 0;
+    for round in 0..6 {
+        // Who may have it looks at it first, and leaves it to who may not.
+        one.imap("b", "SELECT Box")?;
+        reader.imap("c", "EXAMINE Box")?;
+        one.imap("d", "UNSELECT")?;
+        for _ in 0..=round {
+            append(&mut other, "e", "Box")?;
+            count += 1;
+        }
+        let exists = format!("* {count} EXISTS");
+        wait_until("the reader hears of them", || {
+            let lines = reader.imap("f", "NOOP")?;
+            Ok(lines.contains(&exists).then_some(()))
+        })?;
+        // Once with nobody there between, once beside the reader.
+        if round % 2 == 0 {
+            reader.imap("g", "UNSELECT")?;
+        }
+        let lines = one.imap("h", "SELECT Box")?;
+        let recent = format!("* {} RECENT", round + 1);
+        ensure!(lines.contains(&recent), "{round}: {lines:?}");
+        let lines = other.imap("i", "SELECT Box")?;
+        ensure!(lines.iter().any(|line| line == "* 0 RECENT"), "{lines:?}");
+        other.imap("j", "UNSELECT")?;
+        one.imap("k", "UNSELECT")?;
+        reader.imap("l", "SELECT INBOX")?;
+    }
+    Ok(())
+}
+
+#[test]
 fn sessions_outlive_localdeliver() -> Result<()> {
     let suite = Suite::of("aula.test").start()?;
     let user = new_user(&suite, "outlives")?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream, StreamExt};
 use imap_proto::Code;
 use mail_rpc::pb::mailbox::v1 as pb;
 use pb::mailbox_service_client::MailboxServiceClient;
@@ -13,7 +13,8 @@ use tonic::{Status, Streaming};
 use tracing::warn;
 
 use super::chunk::Entry;
-use super::open::{Fresh, Health, Open, Version};
+use super::open::{Fresh, Health, Open, Version, recent_of};
+use super::recent::Recent;
 use super::rows::Rows;
 use crate::answer::No;
 use mail_types::Flags;
@@ -31,6 +32,8 @@ pub(super) struct Known {
     pub(super) mailbox_id: u64,
     pub(super) epoch: u64,
     pub(super) version: Arc<Version>,
+    /// What was claimed for sessions here and told to none.
+    pub(super) unclaimed: Recent,
 }
 
 /// Opens the feed of a mailbox by name or, with an empty name, by the id of what is known.
@@ -107,8 +110,8 @@ fn push_frame(entries: &mut Vec<Entry>, frame: &pb::Snapshot) {
 
 /// Why a feed is read no further.
 enum End {
-    /// Sessions want `\Recent`, which this one does not claim.
-    Claim,
+    /// It does not claim `\Recent`, which sessions want now, or claims it for none.
+    Turn,
     Gone,
     Lost,
 }
@@ -122,18 +125,20 @@ pub(super) async fn follow(
     loop {
         let end = tokio::select! {
             end = read(&open, &mut feed) => end,
-            () = open.claim_asked() => End::Claim,
+            () = open.turned() => End::Turn,
         };
-        let claims = match end {
+        match end {
             End::Gone => return open.set_health(Health::Gone),
-            End::Lost => {
-                open.set_health(Health::Lost);
-                open.claims()
-            }
-            End::Claim => true,
-        };
+            End::Lost => open.set_health(Health::Lost),
+            End::Turn if open.claims_as_wanted() => continue,
+            End::Turn => {}
+        }
+        let claims = open.turn();
         match reopen(&client, &open, claims).await {
-            Ok(again) => feed = again,
+            Ok(again) => {
+                let held = held(&mut std::mem::replace(&mut feed, again));
+                open.add_recent(&held);
+            }
             Err(health) => return open.set_health(health),
         }
     }
@@ -168,6 +173,20 @@ async fn read(open: &Open, feed: &mut Streaming<pb::WatchEvent>) -> End {
     }
 }
 
+/// What a feed that is given up has claimed meanwhile: nobody else is given that.
+pub(super) fn held(
+    feed: &mut (impl Stream<Item = Result<pb::WatchEvent, Status>> + Unpin),
+) -> Recent {
+    let mut recent = Recent::default();
+    while let Some(Some(Ok(event))) = feed.next().now_or_never() {
+        if let Some(Event::Change(change)) = event.event {
+            let (first, end) = recent_of(&change);
+            recent.add_from(first, end);
+        }
+    }
+    recent
+}
+
 /// Opens the feed anew.
 async fn reopen(
     client: &MailboxServiceClient<Channel>,
@@ -179,6 +198,7 @@ async fn reopen(
         mailbox_id: open.id,
         epoch,
         version,
+        unclaimed: Recent::default(),
     };
     for _ in 0..RESTART_TRIES {
         match Box::pin(watch(client, open.account, "", Some(&known), claims)).await {

@@ -51,7 +51,7 @@ impl Kept {
 
     pub(super) fn put(&mut self, key: Key, known: Known) {
         self.remove(key);
-        let octets = EACH + known.version.octets();
+        let octets = EACH + known.version.octets() + known.unclaimed.octets();
         if octets > self.budget {
             return;
         }
@@ -75,11 +75,11 @@ impl Kept {
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key) {
-        if let Some(one) = self.mailboxes.remove(&key) {
-            self.octets -= one.octets;
-            self.order.remove(&one.number);
-        }
+    pub(super) fn remove(&mut self, key: Key) -> Option<Known> {
+        let one = self.mailboxes.remove(&key)?;
+        self.octets -= one.octets;
+        self.order.remove(&one.number);
+        Some(one.known)
     }
 }
 
@@ -88,13 +88,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mailboxes::Version;
+    use crate::mailboxes::{Recent, Version};
 
     fn known(mailbox_id: u64) -> Known {
         Known {
             mailbox_id,
             epoch: 1,
             version: Arc::new(Version::default()),
+            unclaimed: Recent::default(),
         }
     }
 

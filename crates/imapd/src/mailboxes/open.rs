@@ -52,7 +52,7 @@ pub(crate) struct Open {
     state: Mutex<State>,
     /// Told of each version.
     news: watch::Sender<()>,
-    claim: Notify,
+    turn: Notify,
 }
 
 #[derive(Debug)]
@@ -63,6 +63,8 @@ struct State {
     epoch: u64,
     /// The feed claims `\Recent`.
     claims: bool,
+    /// It should: there are sessions that may have it.
+    wanted: bool,
     /// Claimed, and told to no session yet.
     unclaimed: Recent,
 }
@@ -80,10 +82,11 @@ impl Open {
                 name: fresh.name,
                 epoch: fresh.epoch,
                 claims,
+                wanted: claims,
                 unclaimed,
             }),
             news: watch::Sender::new(()),
-            claim: Notify::new(),
+            turn: Notify::new(),
         }
     }
 
@@ -114,41 +117,63 @@ impl Open {
         self.state().unclaimed.take_below(below)
     }
 
-    /// Another watcher's claim, which was made for this one.
-    pub(super) fn add_recent(&self, first: u32, uid_next: u32) {
-        self.state().unclaimed.add_from(first, uid_next);
+    /// Another watcher's claims, which go to those here.
+    pub(super) fn add_recent(&self, recent: &Recent) {
+        self.state().unclaimed.add(recent);
     }
 
     pub(super) fn claims(&self) -> bool {
         self.state().claims
     }
 
-    /// Has the feed claim `\Recent` from now on; [`Self::claims`] tells when it does.
-    pub(super) fn ask_for_claim(&self) {
-        self.claim.notify_one();
+    /// Has the feed claim `\Recent` from now on, or no more; [`Self::claims`] tells when it does.
+    pub(super) fn want_claim(&self, wanted: bool) {
+        let before = std::mem::replace(&mut self.state().wanted, wanted);
+        if before != wanted {
+            self.turn.notify_one();
+        }
     }
 
-    pub(super) async fn claim_asked(&self) {
-        self.claim.notified().await;
+    /// Waits until another feed may be wanted.
+    pub(super) async fn turned(&self) {
+        self.turn.notified().await;
     }
 
-    /// Takes over what the feed told.
-    pub(super) fn apply(&self, changes: &[pb::Change]) {
+    pub(super) fn claims_as_wanted(&self) -> bool {
+        let state = self.state();
+        state.claims == state.wanted
+    }
+
+    /// Whether the next feed is to claim. One that does not is told of at once: nobody is to rely on
+    /// the claims of the last one.
+    pub(super) fn turn(&self) -> bool {
         let mut state = self.state();
-        let mut version = Version::clone(&state.version);
+        state.claims &= state.wanted;
+        state.wanted
+    }
+
+    /// Takes over what the feed told. Only the feed's task makes versions, so that sessions need not
+    /// wait while one is made.
+    pub(super) fn apply(&self, changes: &[pb::Change]) {
+        let mut version = Version::clone(&self.current());
+        let mut recent = Recent::default();
+        let mut name = None;
         for change in changes {
-            if change.recent {
-                let first = change.appended.first().map_or(0, |new| new.uid);
-                let last = change.appended.last().map_or(0, |new| new.uid);
-                state.unclaimed.add_from(first, last.saturating_add(1));
-            }
-            if let Some(name) = &change.renamed_to {
-                state.name.clone_from(name);
-            }
+            let (first, end) = recent_of(change);
+            recent.add_from(first, end);
+            name = change.renamed_to.as_ref().or(name);
             version.apply(change);
         }
-        state.version = Arc::new(version);
+        let version = Arc::new(version);
+        let mut state = self.state();
+        state.unclaimed.add(&recent);
+        if let Some(name) = name {
+            state.name.clone_from(name);
+        }
+        let before = std::mem::replace(&mut state.version, version);
         drop(state);
+        // Not under the lock: it may be large, and this its last use.
+        drop(before);
         self.news.send_replace(());
     }
 
@@ -218,6 +243,13 @@ impl Version {
         let keywords = self.keywords.iter().map(|name| name.len() + 32);
         size_of::<Self>() + self.rows.octets() + keywords.sum::<usize>()
     }
+}
+
+/// The UIDs that a change gives to its watcher: the first, and the one behind the last. None is 0.
+pub(super) fn recent_of(change: &pb::Change) -> (u32, u32) {
+    let last = change.appended.last().filter(|_| change.recent);
+    let first = change.appended.first().map_or(0, |new| new.uid);
+    last.map_or((0, 0), |last| (first, last.uid.saturating_add(1)))
 }
 
 /// A set as ranges, both ends included.

@@ -9,16 +9,20 @@ const MAX: usize = 64;
 pub(crate) struct Recent(Vec<(u32, u32)>);
 
 impl Recent {
-    /// Adds UIDs from `first` on, below `end`; none if `first` is 0. They are new ones: nothing behind
-    /// them is there yet.
+    /// Adds UIDs from `first` on, below `end`; none if `first` is 0. Mostly they are new ones, with
+    /// nothing behind them; what several feeds claim may come in any order.
     pub(crate) fn add_from(&mut self, first: u32, end: u32) {
         if first == 0 || first >= end {
             return;
         }
-        match self.0.last_mut() {
-            Some((_, last)) if *last >= first => *last = (*last).max(end),
-            _ => self.0.push((first, end)),
-        }
+        // Those that touch become one.
+        let from = self.0.partition_point(|(_, last)| *last < first);
+        let to = self.0.partition_point(|(start, _)| *start <= end);
+        let touching = self.0.get(from..to).unwrap_or_default();
+        let bounds = touching.iter().fold((first, end), |all, range| {
+            (all.0.min(range.0), all.1.max(range.1))
+        });
+        self.0.splice(from..to.max(from), [bounds]);
         if self.0.len() > MAX {
             self.0.remove(0);
         }
@@ -51,6 +55,11 @@ impl Recent {
             .any(|(first, end)| (*first..*end).contains(&uid))
     }
 
+    /// Octets that its ranges take.
+    pub(super) fn octets(&self) -> usize {
+        self.0.len() * size_of::<(u32, u32)>()
+    }
+
     pub(crate) fn ranges(&self) -> &[(u32, u32)] {
         &self.0
     }
@@ -79,5 +88,22 @@ mod tests {
         rest.add(&all);
         (0..100).for_each(|n| rest.add_from(100 + 3 * n, 101 + 3 * n));
         assert_eq!(rest.ranges().len(), MAX);
+    }
+
+    #[test]
+    fn claims_come_in_any_order() {
+        let mut recent = Recent::default();
+        recent.add_from(8, 9);
+        recent.add_from(5, 8);
+        assert_eq!(recent.ranges(), [(5, 9)]);
+        recent.add_from(20, 30);
+        recent.add_from(1, 3);
+        recent.add_from(11, 12);
+        assert_eq!(recent.ranges(), [(1, 3), (5, 9), (11, 12), (20, 30)]);
+        recent.add_from(6, 8);
+        recent.add_from(9, 11);
+        assert_eq!(recent.ranges(), [(1, 3), (5, 12), (20, 30)]);
+        recent.add_from(2, 25);
+        assert_eq!(recent.ranges(), [(1, 30)]);
     }
 }

@@ -171,20 +171,8 @@ impl Rows {
                 }
             });
         }
-        for (low, high) in edit.expunged {
-            let from = parts.partition_point(|part| part.chunk.key() < key(*low));
-            let to = parts.partition_point(|part| part.chunk.key() <= key(*high));
-            let keys: Vec<u32> = parts
-                .get(from..to)
-                .unwrap_or_default()
-                .iter()
-                .map(|part| part.chunk.key())
-                .collect();
-            for key in keys {
-                amend(&mut parts, key, |entries| {
-                    entries.retain(|entry| !(*low..=*high).contains(&entry.uid));
-                });
-            }
+        if !edit.expunged.is_empty() {
+            parts.retain_mut(|part| without(part, edit.expunged));
         }
         for new in edit.appended.chunk_by(|a, b| key(a.uid) == key(b.uid)) {
             let Some(first) = new.first() else { continue };
@@ -253,6 +241,26 @@ impl Difference {
         }
         self.expunged.extend(old.map(|gone| gone.uid));
     }
+}
+
+/// Takes messages out of a chunk, once for all ranges that touch it; false if none is left.
+fn without(part: &mut Part, expunged: &[(u32, u32)]) -> bool {
+    let of = part.chunk.key();
+    let from = expunged.partition_point(|(_, high)| key(*high) < of);
+    let to = expunged.partition_point(|(low, _)| key(*low) <= of);
+    let mut touching = expunged.get(from..to).unwrap_or_default().iter().peekable();
+    if touching.peek().is_none() {
+        return true;
+    }
+    let is_kept = |entry: &Entry| {
+        while touching.next_if(|(_, high)| *high < entry.uid).is_some() {}
+        touching.peek().is_none_or(|(low, _)| *low > entry.uid)
+    };
+    let kept: Vec<Entry> = part.chunk.entries().filter(is_kept).collect();
+    if kept.len() < part.chunk.len() && !kept.is_empty() {
+        part.chunk = Arc::new(Chunk::pack(&kept));
+    }
+    !kept.is_empty()
 }
 
 /// Changes the messages of one key.

@@ -422,6 +422,55 @@ fn a_message_is_recent_to_the_first_who_hears() {
     assert_eq!(recent, [false, false, true]);
 }
 
+#[test]
+fn a_feed_that_is_given_up_gives_its_claims() {
+    let (mut truth, open, mut random) = small();
+    let mut changes: Vec<pb::Change> = (0..3).map(|_| truth.append(&mut random)).collect();
+    changes[1].recent = false;
+    let uids = |change: &pb::Change| change.appended.iter().map(|new| new.uid).collect();
+    let uids: Vec<Vec<u32>> = changes.iter().map(uids).collect();
+    let events = changes.iter().map(|change| {
+        let event = Some(pb::watch_event::Event::Change(change.clone()));
+        Ok(pb::WatchEvent { event })
+    });
+    let held = feed::held(&mut tokio_stream::iter(events.collect::<Vec<_>>()));
+    open.add_recent(&held);
+    // The other feed brings the messages, which are recent to the first session all the same.
+    for change in &mut changes {
+        change.recent = false;
+    }
+    open.apply(&changes);
+    let client = Client::select(&open, false);
+    for (uids, is_recent) in uids.iter().zip([true, false, true]) {
+        for uid in uids {
+            assert_eq!(client.view.is_recent(*uid), is_recent, "{uid}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_feed_claims_as_long_as_somebody_wants_it() {
+    let (truth, open, _) = small();
+    assert!(open.claims_as_wanted() && open.claims());
+    open.want_claim(false);
+    open.turned().await;
+    assert!(!open.claims_as_wanted());
+    // Somebody else comes before there is another feed: this one claims on.
+    open.want_claim(true);
+    open.turned().await;
+    assert!(open.claims_as_wanted() && open.turn() && open.claims());
+    // And while another one is looked for: it has to be the next one.
+    open.want_claim(false);
+    open.turned().await;
+    assert!(!open.turn() && !open.claims());
+    open.want_claim(true);
+    assert!(open.renew(truth.fresh(), false));
+    open.turned().await;
+    assert!(!open.claims() && !open.claims_as_wanted() && open.turn());
+    assert!(open.renew(truth.fresh(), true));
+    assert!(open.claims() && open.claims_as_wanted());
+}
+
 #[tokio::test]
 async fn waiting_ends_with_the_change_or_the_mailbox() {
     let (mut truth, open, mut random) = small();

@@ -65,10 +65,14 @@ fn step(random: &mut StdRng, rows: &Rows, model: &mut Model, modseq: u64) -> Row
         .into_iter()
         .map(|uid| entry(uid, random.random_range(0..40), modseq))
         .collect();
-    let gone: Vec<(u32, u32)> = some(random, part / 4.0)
-        .into_iter()
-        .map(|uid| (uid, uid))
-        .collect();
+    // Ranges of one message, or of all up to the next one: over the bounds of chunks too.
+    let mut gone: Vec<(u32, u32)> = Vec::new();
+    for uid in some(random, part / 4.0) {
+        let high = uid + [0, 0, 3, 600][random.random_range(0..4)];
+        if gone.last().is_none_or(|(_, last)| *last < uid) {
+            gone.push((uid, high));
+        }
+    }
     let mut next = uids.last().map_or(1, |last| last + 1);
     let mut appended = Vec::new();
     for _ in 0..random.random_range(0..200) {
@@ -89,9 +93,8 @@ fn step(random: &mut StdRng, rows: &Rows, model: &mut Model, modseq: u64) -> Row
     changed.pop();
     let before = model.clone();
     model.extend(changed.iter().map(|entry| (entry.uid, *entry)));
-    for (uid, _) in &gone {
-        model.remove(uid);
-    }
+    let is_gone = |uid: u32| gone.iter().any(|(low, high)| (*low..=*high).contains(&uid));
+    model.retain(|uid, _| !is_gone(*uid));
     model.extend(appended.iter().map(|entry| (entry.uid, *entry)));
     let difference = rows.difference(&later);
     let is_new = |uid: &&u32| !before.contains_key(uid);
@@ -101,7 +104,10 @@ fn step(random: &mut StdRng, rows: &Rows, model: &mut Model, modseq: u64) -> Row
     );
     assert_eq!(
         difference.expunged,
-        gone.iter().map(|(uid, _)| *uid).collect::<Vec<_>>()
+        uids.iter()
+            .copied()
+            .filter(|uid| is_gone(*uid))
+            .collect::<Vec<_>>()
     );
     let other = |entry: &&Entry| before.get(&entry.uid).is_some_and(|old| old != *entry);
     assert_eq!(
