@@ -150,8 +150,10 @@ fn a_mailbox_is_renamed_and_deleted_under_a_session() -> Result<()> {
     one.imap("b", "RENAME Old New")?;
     one.imap("c", "CREATE Old")?;
     append(&mut one, "d", "New")?;
-    let lines = two.imap("e", "NOOP")?;
-    ensure!(lines.iter().any(|line| line == "* 1 EXISTS"), "{lines:?}");
+    wait_until("the other hears of the message", || {
+        let lines = two.imap("e", "NOOP")?;
+        Ok(lines.iter().any(|line| line == "* 1 EXISTS").then_some(()))
+    })?;
     // The name means another mailbox now, whoever has looked at the first one.
     let lines = one.imap("f", "SELECT Old")?;
     ensure!(lines.iter().any(|line| line == "* 0 EXISTS"), "{lines:?}");
