@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use mail_types::{AccountId, Flags, MailboxId, SystemFlag, Uid, UidSet};
 use mailbox_store::{
-    Account, Applied, ApplyError, CopyMail, Deliver, DeliveryKey, Event, Expunge, FlagChange,
-    FlagMode, FlagNames, Known, MailStore, MailboxName, Message, Operation, Options, Snapshot,
-    SpecialUse, Target,
+    Account, Applied, ApplyError, CopyMail, Deliver, Delivery, DeliveryKey, Event, Expunge,
+    FlagChange, FlagMode, FlagNames, Known, MailStore, MailboxName, Message, Operation, Options,
+    Snapshot, SpecialUse, Target,
 };
 
 const NOW: i64 = 1_700_000_000;
@@ -160,6 +160,49 @@ fn a_key_is_delivered_once() {
         Ok(Applied::DeliveredBefore)
     );
     assert_eq!(list(&account, "INBOX").len(), 1);
+}
+
+/// A message that is too long for the journal takes those of its batch with it to the index; what is
+/// refused there was not delivered, however often it comes.
+#[test]
+fn what_was_refused_beside_a_long_message_is_delivered_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, account) = open(folder.path());
+    let key = |queue_id| Some(DeliveryKey { queue_id, index: 0 });
+    let delivery = |operation| match operation {
+        Operation::Deliver(deliver) => Delivery {
+            account: AccountId::from(7),
+            deliver,
+        },
+        other => panic!("{other:?}"),
+    };
+    let mut long = delivery(mail_with("long", key(1), 0));
+    long.deliver
+        .content
+        .push(Bytes::from("x".repeat(300 * 1024)));
+    let over = delivery(mail_with("short", key(2), 1));
+    let told = store.deliver(&[long.clone(), over.clone()], NOW);
+    let [Ok(Ok(Applied::Delivered { .. })), Ok(Err(refused))] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(*refused, ApplyError::OverQuota);
+    let again = store.deliver(&[over], NOW);
+    assert!(
+        matches!(&again[..], [Ok(Err(ApplyError::OverQuota))]),
+        "{again:?}"
+    );
+    let within = delivery(mail_with("short", key(2), 0));
+    for outcome in [true, false] {
+        let told = store.deliver(&[within.clone(), long.clone()], NOW);
+        let [Ok(Ok(short)), Ok(Ok(Applied::DeliveredBefore))] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(matches!(short, Applied::Delivered { .. }), outcome);
+    }
+    let subjects = list(&account, "INBOX").into_iter();
+    let subjects: Vec<String> = subjects.map(|(_, subject, _)| subject).collect();
+    assert_eq!(subjects, ["long", "short"]);
+    assert_sound(&account);
 }
 
 #[test]

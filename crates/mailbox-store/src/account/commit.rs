@@ -119,7 +119,10 @@ impl Account {
             }
             writer.appender.sync()?;
             self.end_transaction(txn)?;
-            let keys = operations.iter().filter_map(|one| deliver(one)?.key);
+            // What was refused may come again, and must not count as delivered then.
+            let done = operations.iter().zip(&outcomes);
+            let done = done.filter(|(_, outcome)| outcome.is_ok());
+            let keys = done.filter_map(|(one, _)| deliver(one)?.key);
             self.publish(finished, &part, keys, None);
             self.journal.settle_to(self.id, part.journaled);
             Ok(outcomes)
@@ -289,8 +292,11 @@ impl Account {
                 batch.redo(&header, &content)?;
                 continue;
             }
-            keys.extend(header.key);
+            let key = header.key;
             batch.restore(header, &Bytes::from(content))?;
+            if batch.is_delivered(key)? {
+                keys.extend(key);
+            }
         }
         let finished = batch.finish()?;
         writer.appender.sync()?;

@@ -210,7 +210,8 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    pub(super) fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
+    /// Does the index know the key?
+    pub(crate) fn is_delivered(&self, key: Option<DeliveryKey>) -> Result<bool, StoreError> {
         let Some(key) = key else { return Ok(false) };
         let known = self.tables.deliveries.get((key.queue_id, key.index))?;
         Ok(known.is_some())
