@@ -104,3 +104,39 @@ async fn hand_out(mut answers: Streaming<pb::AppendResponse>, waiting: &Waiting)
 fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_are_refused_with_the_one_whose_stream_fails() {
+        // Takes connections, and breaks them a moment later.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = tries.clone();
+        tokio::spawn(async move {
+            while let Ok((_connection, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        let channel = Endpoint::from_shared(address).unwrap().connect_lazy();
+        let appender = Appender::start(MailboxServiceClient::new(channel));
+        let each = (0..8).map(|_| {
+            let appender = appender.clone();
+            tokio::spawn(async move { appender.append(pb::AppendRequest::default()).await })
+        });
+        for told in each.collect::<Vec<_>>() {
+            assert!(told.await.unwrap().is_err());
+        }
+        assert!(tries.load(Ordering::Relaxed) <= 2, "{tries:?}");
+    }
+}

@@ -118,7 +118,7 @@ impl Mailboxes {
             (seat, Some(mut feed)) => {
                 // What our own feed claimed is for those who share the other one. It ends before the
                 // other one claims, which is given nothing as long as it is there.
-                recent.add(&feed::held(&mut feed));
+                recent.add(&feed::held(&mut feed, (0, 0)).await);
                 drop(feed);
                 seat.open.add_recent(&recent);
                 let joined = self.settle(seat, modseq, read_only).await?;

@@ -26,6 +26,9 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 /// Changes that are taken over at once, so that those behind do not wait for all of a long row.
 const TOGETHER: usize = 256;
 
+/// How long to wait for changes that the service has sent already, down another stream.
+const ON_ITS_WAY: Duration = Duration::from_millis(200);
+
 /// A mailbox as it was left: a snapshot need not tell it again.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
@@ -134,10 +137,12 @@ pub(super) async fn follow(
             End::Turn => {}
         }
         let claims = open.turn();
+        let before = open.current().highest_modseq;
         match reopen(&client, &open, claims).await {
             Ok(again) => {
-                let held = held(&mut std::mem::replace(&mut feed, again));
-                open.add_recent(&held);
+                let behind = (before, open.current().highest_modseq);
+                let mut old = std::mem::replace(&mut feed, again);
+                open.add_recent(&held(&mut old, behind).await);
             }
             Err(health) => return open.set_health(health),
         }
@@ -173,18 +178,28 @@ async fn read(open: &Open, feed: &mut Streaming<pb::WatchEvent>) -> End {
     }
 }
 
-/// What a feed that is given up has claimed meanwhile: nobody else is given that.
-pub(super) fn held(
+/// What a feed that is given up has claimed meanwhile: nobody else is given that. It has told the
+/// first MODSEQ, and what is on its way up to the second one is waited for.
+pub(super) async fn held(
     feed: &mut (impl Stream<Item = Result<pb::WatchEvent, Status>> + Unpin),
+    (mut told, up_to): (u64, u64),
 ) -> Recent {
     let mut recent = Recent::default();
-    while let Some(Some(Ok(event))) = feed.next().now_or_never() {
+    loop {
+        let patience = if told < up_to {
+            ON_ITS_WAY
+        } else {
+            Duration::ZERO
+        };
+        let Ok(Some(Ok(event))) = tokio::time::timeout(patience, feed.next()).await else {
+            return recent;
+        };
         if let Some(Event::Change(change)) = event.event {
             let (first, end) = recent_of(&change);
             recent.add_from(first, end);
+            told = told.max(change.modseq);
         }
     }
-    recent
 }
 
 /// Opens the feed anew.

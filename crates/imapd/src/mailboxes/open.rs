@@ -1,6 +1,7 @@
 //! A mailbox that sessions look at: its newest version, and how to hear of the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::Flags;
@@ -9,6 +10,9 @@ use tokio::sync::{Notify, watch};
 use super::chunk::Entry;
 use super::recent::Recent;
 use super::rows::{Edit, Rows};
+
+/// How long a feed goes on claiming when nobody may have what it claims.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A mailbox at one moment. Sessions that were told the same share it.
 #[derive(Debug, Clone, Default)]
@@ -134,9 +138,17 @@ impl Open {
         }
     }
 
-    /// Waits until another feed may be wanted.
+    /// Waits until another feed may be wanted. One that claims for nobody is kept for a while: a
+    /// session that leaves often comes back, and mail that comes in while feeds change could be told
+    /// to neither as its own.
     pub(super) async fn turned(&self) {
         self.turn.notified().await;
+        while !self.state().wanted {
+            let again = tokio::time::timeout(LINGER, self.turn.notified());
+            if again.await.is_err() {
+                return;
+            }
+        }
     }
 
     pub(super) fn claims_as_wanted(&self) -> bool {

@@ -422,8 +422,8 @@ fn a_message_is_recent_to_the_first_who_hears() {
     assert_eq!(recent, [false, false, true]);
 }
 
-#[test]
-fn a_feed_that_is_given_up_gives_its_claims() {
+#[tokio::test]
+async fn a_feed_that_is_given_up_gives_its_claims() {
     let (mut truth, open, mut random) = small();
     let mut changes: Vec<pb::Change> = (0..3).map(|_| truth.append(&mut random)).collect();
     changes[1].recent = false;
@@ -433,7 +433,18 @@ fn a_feed_that_is_given_up_gives_its_claims() {
         let event = Some(pb::watch_event::Event::Change(change.clone()));
         Ok(pb::WatchEvent { event })
     });
-    let held = feed::held(&mut tokio_stream::iter(events.collect::<Vec<_>>()));
+    let last = changes.last().map_or(0, |change| change.modseq);
+    // The last ones are on their way.
+    let (sender, receiver) = tokio::sync::mpsc::channel(3);
+    let mut old = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let (held, sender) = tokio::join!(feed::held(&mut old, (1, last)), async {
+        for event in events {
+            tokio::task::yield_now().await;
+            sender.send(event).await.unwrap();
+        }
+        sender
+    });
+    drop(sender);
     open.add_recent(&held);
     // The other feed brings the messages, which are recent to the first session all the same.
     for change in &mut changes {
