@@ -52,16 +52,22 @@ pub struct Account {
     /// What is durable; readers take a copy. Changed while `recent` is held.
     state: RwLock<Arc<State>>,
     keeper: Keeper,
+    /// Held while a snapshot is written; before `writer`.
+    keeping: Mutex<()>,
     /// Emails were removed since their space was looked at; at first nobody knows.
     may_have_dead: AtomicBool,
     failed: Arc<AtomicBool>,
-    /// Which opening of an account of this process it is.
-    epoch: u64,
+    /// Which opening of an account of this process it is, or mending of its index.
+    epoch: AtomicU64,
 }
 
-/// Accounts that this process has opened: what one of them told of its mailboxes does not hold for
-/// the next one of the same folder, which may have been mended in between.
+/// Accounts that this process has opened or mended: what one of them told of its mailboxes does not
+/// hold for the next one of the same folder, which may have been mended in between.
 static OPENED: AtomicU64 = AtomicU64::new(0);
+
+fn next_epoch() -> u64 {
+    OPENED.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 pub(crate) type Outcome = Result<Result<Applied, ApplyError>, Arc<StoreError>>;
 
@@ -140,9 +146,10 @@ impl Account {
             has_pending: AtomicBool::new(false),
             state: RwLock::new(Arc::new(state)),
             keeper: Keeper::default(),
+            keeping: Mutex::default(),
             may_have_dead: AtomicBool::new(true),
             failed,
-            epoch: OPENED.fetch_add(1, Ordering::Relaxed) + 1,
+            epoch: AtomicU64::new(next_epoch()),
         };
         account.replay(now)?;
         Ok(account)
@@ -155,6 +162,7 @@ impl Account {
         now: i64,
         is_due: impl FnOnce(u64, u64) -> bool,
     ) -> Result<(), StoreError> {
+        let _keeping = lock(&self.keeping);
         let unkept = self.keeper.unkept();
         if unkept == 0 || !is_due(unkept, self.usage().messages) || self.has_failed() {
             return Ok(());
@@ -166,9 +174,15 @@ impl Account {
         };
         let copy = IndexCopy::of(&txn, now)?;
         drop(txn);
-        let held = || lock(&self.writer);
+        let held = || Some(lock(&self.writer)).filter(|_| !self.has_failed());
         self.keeper
             .keep(&*self.disk, &self.folder, &copy, changes, held)
+    }
+
+    /// Whoever comes next has the folder's snapshots alone. The account has failed, so that no other
+    /// snapshot is begun.
+    fn await_snapshot(&self) {
+        drop(lock(&self.keeping));
     }
 
     /// Writes a snapshot, whatever the last one has. `now` is Unix time in seconds.
@@ -183,7 +197,12 @@ impl Account {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What was told of its mailboxes so far does not hold any more.
+    fn begin_epoch(&self) {
+        self.epoch.store(next_epoch(), Ordering::Release);
     }
 
     /// The account's folder.
@@ -289,6 +308,7 @@ impl Account {
                 tracing::error!(account = %self.id, %error, "a segment cannot be made durable");
             }
         }
+        self.await_snapshot();
         if let Err(error) = self.index.shut(longest) {
             // What the journal has of it is done again.
             tracing::warn!(account = %self.id, %error, "an index cannot be closed");
@@ -320,10 +340,13 @@ impl Account {
                 tracing::warn!(account = %self.id, %error, "an index cannot be closed");
             }
         }
-        let _turn = lock(&self.turn);
-        let _writer = lock(&self.writer);
-        self.failed.store(true, Ordering::Release);
-        self.hub.drop_all();
+        {
+            let _turn = lock(&self.turn);
+            let _writer = lock(&self.writer);
+            self.failed.store(true, Ordering::Release);
+            self.hub.drop_all();
+        }
+        self.await_snapshot();
         Ok(())
     }
 
@@ -367,14 +390,19 @@ impl Account {
     pub(crate) fn end(&self) {
         {
             let _turn = lock(&self.turn);
-            let _writer = lock(&self.writer);
+            let mut writer = lock(&self.writer);
             self.failed.store(true, Ordering::Release);
+            // Whoever lets go of the index last makes it durable: what it points at must be, too.
+            if let Err(error) = writer.appender.sync() {
+                tracing::error!(account = %self.id, %error, "a segment cannot be made durable");
+            }
             for id in self.state().mailboxes.keys() {
                 self.hub.tell_gone(MailboxId::from(*id));
             }
         }
         // Whoever still has this account must not open the index of one that is made anew.
         self.index.abandon();
+        self.await_snapshot();
     }
 }
 

@@ -68,7 +68,7 @@ pub struct Snapshot {
     /// UIDs from here on are `\Recent` to this watcher.
     pub first_recent: Option<u32>,
     /// MODSEQs of the same epoch tell of the same history; another one begins with each opening of
-    /// the account.
+    /// the account, and when its index was mended.
     pub epoch: u64,
     /// The watcher knows all messages: `messages` is empty.
     pub unchanged: bool,

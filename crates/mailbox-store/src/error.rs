@@ -80,6 +80,15 @@ impl StoreError {
     }
 }
 
+/// A panic, as of the index engine over a damaged index, is an error like another: it must not take with
+/// it what is done for others. What holds a lock meanwhile leaves nothing half done that counts.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let panicked = "a panic; the index may be damaged".to_owned();
+        Err(StoreError::Engine(panicked))
+    })
+}
+
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

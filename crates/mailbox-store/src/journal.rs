@@ -232,7 +232,8 @@ impl Journal {
 
     /// From now on another word is needed.
     pub(crate) fn is_heard(&self) {
-        self.is_told.store(false, Ordering::Release);
+        // What was told of before is seen by who looks now.
+        self.is_told.swap(false, Ordering::AcqRel);
     }
 
     /// Waits while that memory is full, but not for ever: where no room can be made, as on a full disk,
@@ -344,6 +345,13 @@ impl Journal {
             .iter()
             .filter(|(_, places)| places.iter().any(is_old));
         accounts.map(|(account, _)| *account).collect()
+    }
+
+    /// How far the journal has entries of an account that are open now; `None` if it has none.
+    pub(crate) fn last_mark(&self, account: AccountId) -> Option<Mark> {
+        let open = lock(&self.open);
+        let places = open.places.get(&account)?;
+        places.iter().map(|place| place.mark()).max()
     }
 
     /// All that an account's entries say is in its index, durably.

@@ -213,12 +213,16 @@ impl Mender<'_, '_, '_> {
             ));
             rows.insert(*id, recovered(name, now));
         }
+        let dropped: BTreeSet<u64> = found.lost.iter().map(|(mailbox, _)| *mailbox).collect();
         for (id, mut row) in rows {
             let sums = found.sums.get(&id).copied().unwrap_or_default();
             let differences = sums.differences(&row);
-            if differences.is_empty() {
+            let is_less = self.drop_damaged && dropped.contains(&id);
+            if differences.is_empty() && !is_less {
                 continue;
             }
+            // Clients that know the mailbox have to see that something happened.
+            row.highest_modseq += u64::from(is_less);
             for what in differences {
                 self.mended(what);
             }

@@ -318,14 +318,15 @@ impl Keeper {
     }
 
     /// Puts a copy in the last one's place. `changes` is what [`Self::changes`] said when it was
-    /// taken; `lock` keeps changes from coming for as long as its value lives.
+    /// taken; `lock` keeps changes from coming for as long as its value lives, or says that the
+    /// folder is not the account's any more.
     pub(crate) fn keep<T>(
         &self,
         disk: &dyn Disk,
         folder: &Path,
         copy: &IndexCopy,
         changes: u64,
-        lock: impl FnOnce() -> T,
+        lock: impl FnOnce() -> Option<T>,
     ) -> Result<(), StoreError> {
         let path = folder.join(NEW);
         let failed = |error| StoreError::io(&path, error);
@@ -334,10 +335,12 @@ impl Keeper {
         file.write_at(&frame(&copy.encode()), 0).map_err(failed)?;
         file.sync().map_err(StoreError::Fatal)?;
         let name = folder.join(NAME);
+        let Some(held) = lock() else {
+            return Ok(());
+        };
         if name.exists() {
             disk.rename(&name, &folder.join(OLD)).map_err(failed)?;
         }
-        let held = lock();
         if self.changes() == changes {
             file.write_at(&[0], STALE_AT).map_err(failed)?;
             self.is_marked.store(false, Ordering::Relaxed);
@@ -480,14 +483,14 @@ mod tests {
         keeper.note(disk, folder.path(), 3).unwrap();
         assert_eq!((keeper.unkept(), read()), (3, kept(None, true)));
         keeper
-            .keep(disk, folder.path(), &example(), 3, || ())
+            .keep(disk, folder.path(), &example(), 3, || Some(()))
             .unwrap();
         assert_eq!((keeper.unkept(), read()), (0, kept(Some(example()), false)));
         keeper.note(disk, folder.path(), 1).unwrap();
         assert_eq!(read(), kept(Some(example()), true));
         // A change that came while it was written.
         keeper
-            .keep(disk, folder.path(), &example(), 3, || ())
+            .keep(disk, folder.path(), &example(), 3, || Some(()))
             .unwrap();
         assert_eq!((keeper.unkept(), read()), (1, kept(Some(example()), true)));
         let path = folder.path().join(NAME);

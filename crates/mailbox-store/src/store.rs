@@ -16,6 +16,7 @@ use crate::account::PENDING_MAX;
 use crate::account::index::Pool;
 use crate::account::reclaim::Eagerness;
 use crate::disk::{Disk, FileSystem, guard, make_folder, sync_folder};
+use crate::error::caught;
 use crate::journal::Journal;
 use crate::lock::lock_root;
 use crate::rebuild::{Rebuilt, rebuild_index};
@@ -426,7 +427,8 @@ impl Shared {
             failed.close(LET_GO);
         }
         let (folder, journal) = (self.folder(id), self.journal.clone());
-        let opened = Account::open(id, folder, &self.options, journal, &self.pool, now)?;
+        let open = || Account::open(id, folder, &self.options, journal, &self.pool, now);
+        let opened = caught(open)?;
         let account = Arc::new(opened);
         let mut open = self.lock();
         open.accounts.put(id, account.clone());
@@ -547,42 +549,42 @@ impl Shared {
     fn run(&self, full: &Receiver<()>) {
         while full.recv().is_ok() {
             self.journal.is_heard();
+            // In turns: mail that never ends must not keep the full files of those with little.
             self.empty_journal(true);
             self.make_room();
         }
     }
 
-    /// Puts into indexes what waits in memory, most of it first, until there is room and no account
-    /// has too much. Each is opened once for all that it has.
+    /// Puts into indexes what waits in memory, most of it first, of so many accounts that there is
+    /// room and none has too much. Each is opened once for all that it has. If some is left, or came
+    /// meanwhile, the next turn comes at once.
     fn make_room(&self) {
-        loop {
-            let surplus = self.journal.surplus();
-            // Half of what may wait would be left, and soon be too much again.
-            let goal = if surplus > 0 {
-                surplus + self.options.pending / 4
-            } else {
-                0
-            };
-            let mut waiting: Vec<(usize, AccountId)> = self
-                .in_memory()
-                .into_iter()
-                .map(|account| (account.pending(), account.id()))
-                .filter(|(octets, _)| *octets > 0)
-                .collect();
-            waiting.sort_unstable_by(|a, b| b.cmp(a));
-            let mut sum = 0;
-            let heavy = waiting.into_iter().take_while(|(octets, _)| {
-                let is_wanted = sum < goal || *octets >= PENDING_MAX;
-                sum += octets;
-                is_wanted
-            });
-            let heavy: Vec<AccountId> = heavy.map(|(_, id)| id).collect();
-            let before = self.journal.pending();
-            self.empty(&heavy);
-            if heavy.is_empty() || self.journal.pending() >= before {
-                // There is nothing to do, or they take nothing, as on a full disk.
-                return;
-            }
+        let surplus = self.journal.surplus();
+        // Half of what may wait would be left, and soon be too much again.
+        let goal = if surplus > 0 {
+            surplus + self.options.pending / 4
+        } else {
+            0
+        };
+        let mut waiting: Vec<(usize, AccountId)> = self
+            .in_memory()
+            .into_iter()
+            .map(|account| (account.pending(), account.id()))
+            .filter(|(octets, _)| *octets > 0)
+            .collect();
+        waiting.sort_unstable_by(|a, b| b.cmp(a));
+        let mut sum = 0;
+        let heavy = waiting.into_iter().take_while(|(octets, _)| {
+            let is_wanted = sum < goal || *octets >= PENDING_MAX;
+            sum += octets;
+            is_wanted
+        });
+        let heavy: Vec<AccountId> = heavy.map(|(_, id)| id).collect();
+        let before = self.journal.pending();
+        self.empty(&heavy);
+        // Else there is nothing to do, or they take nothing, as on a full disk.
+        if !heavy.is_empty() && self.journal.pending() < before {
+            self.journal.tell();
         }
     }
 
@@ -591,7 +593,7 @@ impl Shared {
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.empty_one(*id) {
+                if let Err(error) = caught(|| self.empty_one(*id)) {
                     warn!(account = %id, %error, "an account cannot be made durable");
                 }
             }
@@ -622,9 +624,13 @@ impl Shared {
     }
 
     fn empty_one(&self, id: AccountId) -> Result<(), StoreError> {
+        // Taken first: an account that is made anew meanwhile has mail behind it.
+        let mark = self.journal.last_mark(id);
         if !self.folder(id).exists() {
             // Removed, and a crash came before the journal was told.
-            self.journal.settle(id);
+            if let Some(mark) = mark {
+                self.journal.settle_to(id, mark);
+            }
             return Ok(());
         }
         let account = self.account(id, unix_now())?;
@@ -644,7 +650,7 @@ fn unix_now() -> i64 {
 
 /// Makes an account durable and closes its files; true if they are closed.
 fn rest(account: &Account) -> bool {
-    account.rest().unwrap_or_else(|error| {
+    caught(|| account.rest()).unwrap_or_else(|error| {
         // The journal keeps what it has of it.
         warn!(account = %account.id(), %error, "an account cannot be made durable");
         false
@@ -659,7 +665,7 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 fn keep_snapshot(account: &Account, is_due: impl FnOnce(u64, u64) -> bool) {
-    if let Err(error) = account.keep_snapshot(unix_now(), is_due) {
+    if let Err(error) = caught(|| account.keep_snapshot(unix_now(), is_due)) {
         // The last one stays; it says that something followed.
         warn!(account = %account.id(), %error, "a snapshot cannot be written");
     }

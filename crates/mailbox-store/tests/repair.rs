@@ -10,7 +10,7 @@ mod common;
 
 use common::{NOW, account, assert_sound, list, mail, mailbox, open};
 use mail_types::AccountId;
-use mailbox_store::{Applied, Finding, MailStore, Report};
+use mailbox_store::{Applied, Finding, Known, MailStore, Report, Target};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -127,6 +127,39 @@ fn damaged_messages_go_when_asked() {
     // Delivered once all the same.
     let again = sound.apply(mail("INBOX", "s1", 900, Some(1)), NOW).unwrap();
     assert_eq!(again, Ok(Applied::DeliveredBefore));
+}
+
+/// Who knows the mailbox from before the mending is told all of it anew.
+#[test]
+fn what_was_known_before_does_not_hold_after_a_mending() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = fill(folder.path());
+    let db = Database::open(place.join("index.redb")).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(META)
+        .unwrap()
+        .insert("used_bytes", 5)
+        .unwrap();
+    txn.commit().unwrap();
+    drop(db);
+    let store = open(folder.path());
+    let sick = account(&store, 7);
+    let watch = |known| {
+        let target = Target::Id(1.into());
+        let watched = sick.watch_known(&target, false, known, |_| {});
+        watched.unwrap().unwrap().0
+    };
+    let before = watch(None);
+    let known = Known {
+        mailbox: before.mailbox_id,
+        epoch: before.epoch,
+        highest_modseq: before.highest_modseq,
+    };
+    assert!(watch(Some(known)).unchanged);
+    assert_eq!(repair(&store, false).len(), 1);
+    let after = watch(Some(known));
+    assert_eq!((after.unchanged, after.messages.len()), (false, 9));
+    assert!(after.epoch > before.epoch);
 }
 
 #[test]

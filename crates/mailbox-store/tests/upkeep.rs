@@ -12,7 +12,7 @@ mod common;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
@@ -37,10 +37,12 @@ struct Inner {
     waiting: AtomicUsize,
     indexes: AtomicUsize,
     syncs: AtomicUsize,
+    /// Below it the index engine panics.
+    damaged: Mutex<Option<PathBuf>>,
 }
 
 #[derive(Debug)]
-struct WatchedFile(Box<dyn DiskFile>, Watched);
+struct WatchedFile(Box<dyn DiskFile>, Watched, bool);
 
 impl Watched {
     fn set_gate(&self, is_closed: bool) {
@@ -61,7 +63,12 @@ impl Disk for Watched {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let is_index = path.ends_with("index.redb");
         self.0.indexes.fetch_add(is_index.into(), Ordering::SeqCst);
-        Ok(Box::new(WatchedFile(FileSystem.open(path)?, self.clone())))
+        let damaged = self.0.damaged.lock().unwrap();
+        let below = damaged
+            .as_ref()
+            .is_some_and(|place| path.starts_with(place));
+        let file = FileSystem.open(path)?;
+        Ok(Box::new(WatchedFile(file, self.clone(), is_index && below)))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
@@ -92,6 +99,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn read_at(&self, octets: &mut [u8], offset: u64) -> io::Result<()> {
+        assert!(!self.2, "an index is damaged on purpose");
         self.0.read_at(octets, offset)
     }
 
@@ -353,6 +361,97 @@ fn who_delivers_opens_no_index() {
     for id in 0..ACCOUNTS {
         assert_eq!(list(&account(&store, id), 1.into()).len(), 20);
     }
+}
+
+/// The index engine panics over an account's index, as it may if that is damaged: the journal is
+/// emptied of what others have there, they are used, and the account is once its index is whole.
+#[test]
+fn a_panic_over_an_index_holds_up_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), &Watched::default(), 4);
+    for id in 1..4 {
+        deliver(&store, id, id);
+    }
+    copy(folder.path(), crashed.path());
+    drop(store);
+    let disk = Watched::default();
+    let place = crashed.path().join(AccountId::from(1).to_string());
+    *disk.0.damaged.lock().unwrap() = Some(place);
+    let store = open(crashed.path(), &disk, 4);
+    let refused = store.account(1.into(), NOW);
+    assert!(matches!(refused, Err(StoreError::Engine(_))), "{refused:?}");
+    let batch = (1..4_u64).map(|id| {
+        let Operation::Deliver(deliver) = mail("INBOX", "x", 100, Some(10 + id)) else {
+            panic!()
+        };
+        Delivery {
+            account: id.into(),
+            deliver,
+        }
+    });
+    let told = store.deliver(&batch.collect::<Vec<_>>(), NOW);
+    assert!(
+        matches!(
+            &told[..],
+            [
+                Err(_),
+                Ok(Ok(Applied::Delivered { .. })),
+                Ok(Ok(Applied::Delivered { .. }))
+            ]
+        ),
+        "{told:?}"
+    );
+    for id in 2..4 {
+        assert_eq!(list(&account(&store, id), 1.into()).len(), 2);
+    }
+    drop(store);
+    *disk.0.damaged.lock().unwrap() = None;
+    let store = open(crashed.path(), &disk, 4);
+    for id in 1..4 {
+        let account = account(&store, id);
+        assert_sound(&account);
+        assert_eq!(list(&account, 1.into()).len(), if id == 1 { 1 } else { 2 });
+    }
+}
+
+/// Mail that never ends for some accounts keeps no file of the journal for what others have in it.
+#[test]
+fn lasting_load_keeps_no_full_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        journal_size: 60_000,
+        pending: 100_000,
+        ..Options::default()
+    };
+    let store = MailStore::open(folder.path().to_owned(), options).unwrap();
+    deliver(&store, 9, 1);
+    let has_ended = AtomicUsize::new(0);
+    let is_gone = thread::scope(|scope| {
+        for writer in 0..3_u64 {
+            let (store, has_ended) = (&store, &has_ended);
+            scope.spawn(move || {
+                let mut key = 1000 * (writer + 1);
+                while has_ended.load(Ordering::SeqCst) == 0 {
+                    key += 1;
+                    let Operation::Deliver(deliver) = mail("INBOX", "x", 20_000, Some(key)) else {
+                        panic!()
+                    };
+                    let account = AccountId::from(writer);
+                    let told = store.deliver(&[Delivery { account, deliver }], NOW);
+                    assert!(told.iter().all(Result::is_ok), "{told:?}");
+                }
+            });
+        }
+        let first = folder.path().join(".journal/00000001.journal");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while first.exists() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        has_ended.store(1, Ordering::SeqCst);
+        !first.exists()
+    });
+    assert!(is_gone);
 }
 
 #[test]

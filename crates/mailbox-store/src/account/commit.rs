@@ -10,6 +10,7 @@ use super::index::Reading;
 use super::recent::Part;
 use super::stage::LAZY_MAX;
 use super::{Account, Outcome, State, Writer, load, lock};
+use crate::error::caught;
 use crate::journal::{Mark, Waiting};
 use crate::redo::{is_operation, is_redone};
 use crate::snapshot::is_told_by_record;
@@ -160,7 +161,7 @@ impl Account {
             return Err(StoreError::Engine("the account was closed".to_owned()));
         }
         let before = writer.appender.position();
-        let result = work(writer);
+        let result = caught(|| work(writer));
         if let Err(error) = &result {
             if matches!(error, StoreError::Engine(_)) {
                 self.failed.store(true, Ordering::Release);
@@ -375,6 +376,7 @@ impl Account {
         let effects = Vec::new();
         self.publish(Finished { state, effects }, &part, [], None);
         self.journal.settle_to(self.id, part.journaled);
+        self.begin_epoch();
         self.hub.drop_all();
         Ok(outcome)
     }

@@ -11,6 +11,7 @@ use redb::{ReadTransaction, ReadableDatabase};
 
 use crate::StoreError;
 use crate::disk::SharedDisk;
+use crate::error::caught;
 use crate::index_file::{OpenIndex, open_index};
 
 /// How long who wants to open one more index waits for others to be closed: where none can be
@@ -64,7 +65,8 @@ impl Pool {
 
     /// From now on another word is needed.
     pub(crate) fn is_heard(&self) {
-        self.is_told.store(false, Ordering::Release);
+        // What was told of before is seen by who looks now.
+        self.is_told.swap(false, Ordering::AcqRel);
     }
 
     /// Nobody closes what is too much any more.
@@ -188,7 +190,7 @@ impl Index {
             return Ok(db.clone());
         }
         self.pool.enter();
-        match open() {
+        match caught(open) {
             Ok(db) => {
                 db.report_to(self.failed.clone());
                 Ok(slot.db.insert(Arc::new(db)).clone())
@@ -235,7 +237,8 @@ impl Index {
         match Arc::try_unwrap(db) {
             Ok(db) => {
                 // Under the lock, since the file is the engine's alone.
-                let closed = db.close(!std::mem::take(&mut slot.is_changed));
+                let is_read = !std::mem::take(&mut slot.is_changed);
+                let closed = caught(|| db.close(is_read));
                 self.pool.leave();
                 closed.map(|()| true)
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 
 use super::{Account, State, lock};
+use crate::error::caught;
 use crate::journal::Mark;
 use crate::schema::DELIVERIES;
 use crate::write::{Admitted, Mail};
@@ -110,9 +111,11 @@ impl Account {
     }
 
     fn is_in_index(&self, key: DeliveryKey) -> Result<bool, StoreError> {
-        let txn = self.index.read()?;
-        let table = txn.open_table(DELIVERIES)?;
-        Ok(table.get((key.queue_id, key.index))?.is_some())
+        caught(|| {
+            let txn = self.index.read()?;
+            let table = txn.open_table(DELIVERIES)?;
+            Ok(table.get((key.queue_id, key.index))?.is_some())
+        })
     }
 }
 
