@@ -1,9 +1,11 @@
 //! How failures of the mailbox service are told to the client (RFC 5530).
 
+use std::error::Error;
+
 use imap_proto::{Code, Condition, Tag, encode};
 use mail_rpc::pb::mailbox::v1 as pb;
 use pb::failure::Kind;
-use tonic::Status;
+use tonic::{ConnectError, Status};
 use tracing::warn;
 
 /// Why a command is answered with NO.
@@ -60,6 +62,23 @@ impl From<Status> for No {
         )
     }
 }
+
+/// True if the store may have done what it was asked for: the connection broke behind the request. NO
+/// would say that nothing was done, and mail would come twice.
+pub(crate) fn may_be_done(status: &Status) -> bool {
+    let mut source = status.source();
+    let is_lost = source.is_some();
+    while let Some(error) = source {
+        if error.is::<ConnectError>() {
+            return false;
+        }
+        source = error.source();
+    }
+    is_lost
+}
+
+/// What a client is told then, before its connection is closed.
+pub(crate) const NOT_KNOWN: &str = "the mail store went away; whether it is done is not known";
 
 /// An answer's failure as an error.
 pub(crate) fn check(failure: Option<pb::Failure>) -> Result<(), No> {

@@ -12,6 +12,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use crate::answer::may_be_done;
+
 /// Messages that may wait for the stream; each has at most a chunk's octets.
 const WAITING: usize = 32;
 
@@ -22,11 +24,32 @@ pub(crate) struct Appender(mpsc::Sender<Request>);
 #[derive(Debug)]
 struct Request {
     message: pb::AppendRequest,
-    answer: oneshot::Sender<Answer>,
+    answer: Told,
 }
 
+type Told = oneshot::Sender<Result<Answer, Status>>;
+
 /// Who waits, by token. Dropped with the stream: then it is not known what became of a message.
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+type Waiting = Arc<Mutex<HashMap<u64, Told>>>;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// The message never went to the store.
+    Refused(Status),
+    /// It may be stored.
+    Unknown,
+}
+
+impl From<Status> for Lost {
+    fn from(status: Status) -> Self {
+        if may_be_done(&status) {
+            Self::Unknown
+        } else {
+            Self::Refused(status)
+        }
+    }
+}
 
 impl Appender {
     /// Starts the client on the current runtime; its task ends with its last clone.
@@ -37,12 +60,14 @@ impl Appender {
     }
 
     /// Appends one message, whose beginning and end are in the request. The token is set here.
-    pub(crate) async fn append(&self, message: pb::AppendRequest) -> Result<Answer, Status> {
+    pub(crate) async fn append(&self, message: pb::AppendRequest) -> Result<Answer, Lost> {
         let (answer, told) = oneshot::channel();
-        let ended = || Status::unavailable("the stream of messages broke");
         let sent = self.0.send(Request { message, answer }).await;
-        sent.map_err(|_| ended())?;
-        told.await.map_err(|_| ended())
+        sent.map_err(|_| Lost::Refused(Status::unavailable("shutting down")))?;
+        match told.await {
+            Ok(told) => told.map_err(Lost::Refused),
+            Err(_) => Err(Lost::Unknown),
+        }
     }
 }
 
@@ -54,11 +79,12 @@ async fn run(mut client: MailboxServiceClient<Channel>, mut queue: mpsc::Receive
         let waiting = Waiting::default();
         // Sent before the stream is open: the server may answer only with its first message.
         let _ = pass_on(first, &mut token, &messages, &waiting).await;
-        // What went wrong is told to each who waits, and to those who came meanwhile: one after the
-        // other each of them would wait for another try.
-        let Ok(answers) = client.append(ReceiverStream::new(outgoing)).await else {
-            while queue.try_recv().is_ok() {}
-            continue;
+        let answers = match client.append(ReceiverStream::new(outgoing)).await {
+            Ok(answers) => answers,
+            Err(status) => {
+                refuse_all(&status, &waiting, &mut queue);
+                continue;
+            }
         };
         let reader = hand_out(answers.into_inner(), &waiting);
         let writer = async {
@@ -73,6 +99,20 @@ async fn run(mut client: MailboxServiceClient<Channel>, mut queue: mpsc::Receive
             () = reader => {}
             () = writer => {}
         }
+    }
+}
+
+/// What went wrong is told to each who waits, and to those who came meanwhile: one after the other
+/// each of them would wait for another try.
+fn refuse_all(status: &Status, waiting: &Waiting, queue: &mut mpsc::Receiver<Request>) {
+    if !may_be_done(status) {
+        for (_, told) in lock(waiting).drain() {
+            // Who does not wait any more has lost the client.
+            let _ = told.send(Err(status.clone()));
+        }
+    }
+    while let Ok(request) = queue.try_recv() {
+        let _ = request.answer.send(Err(status.clone()));
     }
 }
 
@@ -96,12 +136,12 @@ async fn hand_out(mut answers: Streaming<pb::AppendResponse>, waiting: &Waiting)
         let waits = lock(waiting).remove(&response.token);
         if let (Some(waits), Some(answer)) = (waits, response.result) {
             // Who does not wait any more has lost the client.
-            let _ = waits.send(answer);
+            let _ = waits.send(Ok(answer));
         }
     }
 }
 
-fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
+fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, Told>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -294,6 +294,28 @@ fn sessions_outlive_localdeliver() -> Result<()> {
     Ok(())
 }
 
+/// The store may have done it, and a client that hears NO does it again.
+#[test]
+fn what_may_be_done_is_not_answered_no() -> Result<()> {
+    let suite = Suite::of("aula.test").start()?;
+    let user = new_user(&suite, "unknown")?;
+    let mut copier = imap(&suite, &user, "INBOX")?;
+    append(&mut copier, "a", "INBOX")?;
+    let mut appender = imap(&suite, &user, "INBOX")?;
+    append(&mut appender, "b", "INBOX")?;
+    suite.signal(Daemon::Localdeliver, nix::sys::signal::Signal::SIGSTOP)?;
+    copier.send("c COPY 1 INBOX")?;
+    appender.send("d APPEND INBOX {3+}\r\nx\r\n")?;
+    // Both are with the store, which does not say so.
+    std::thread::sleep(Duration::from_secs(1));
+    suite.kill(Daemon::Localdeliver)?;
+    for session in [&mut copier, &mut appender] {
+        let line = session.line()?.unwrap_or_default();
+        ensure!(line.starts_with("* BYE"), "{line}");
+    }
+    Ok(())
+}
+
 /// APPEND of a small message.
 fn append(session: &mut Dialogue, tag: &str, mailbox: &str) -> Result<()> {
     let message = "Subject: small\r\n\r\nx\r\n";

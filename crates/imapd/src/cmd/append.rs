@@ -15,7 +15,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::store::names;
-use crate::answer::No;
+use crate::answer::{NOT_KNOWN, No};
+use crate::appender::Lost;
 use crate::conversation::Conversation;
 
 /// Pieces that may wait for the store.
@@ -185,7 +186,7 @@ impl Conversation {
             return no.push(&mut self.out, &tag);
         }
         let answered = match way {
-            Way::Pieces(pieces) => pieces.end(begin).await,
+            Way::Pieces(pieces) => pieces.end(begin).await.map_err(Lost::from),
             Way::Whole(data) => {
                 let message = pb::AppendRequest {
                     begin,
@@ -198,7 +199,8 @@ impl Conversation {
         };
         let answer = match answered {
             Ok(answer) => answer,
-            Err(status) => return No::from(status).push(&mut self.out, &tag),
+            Err(Lost::Refused(status)) => return No::from(status).push(&mut self.out, &tag),
+            Err(Lost::Unknown) => return self.end(NOT_KNOWN),
         };
         match answer {
             Some(Answer::Appended(appended)) => self.appended(&tag, &appended).await,

@@ -5,10 +5,10 @@ use imap_proto::{Code, Condition, MailboxName, SequenceSet, Tag};
 use mail_rpc::convert::uid_set;
 use mail_rpc::pb::mailbox::v1 as pb;
 use mail_types::{UidSet, UidValidity};
-use tonic::Status;
+use tonic::{Response, Status};
 
 use super::store::{no_such_message, read_only};
-use crate::answer::{No, check};
+use crate::answer::{NOT_KNOWN, No, check, may_be_done};
 use crate::conversation::Conversation;
 
 impl Conversation {
@@ -42,7 +42,11 @@ impl Conversation {
             self.update(true).await;
             return self.ok(tag, None, "no messages");
         }
-        match self.copied(request).await {
+        let answer = self.shared.store.clone().copy(request).await;
+        if answer.as_ref().is_err_and(may_be_done) {
+            return self.end(NOT_KNOWN);
+        }
+        match copied(answer) {
             Ok((validity, source, target)) => {
                 self.tell_copied(tag, validity, &source, &target, remove)
                     .await;
@@ -52,22 +56,6 @@ impl Conversation {
                 no.push(&mut self.out, tag);
             }
         }
-    }
-
-    async fn copied(&self, request: pb::CopyRequest) -> Result<(u32, UidSet, UidSet), No> {
-        let answer = self.shared.store.clone().copy(request).await?.into_inner();
-        check(answer.failure).map_err(|mut no| {
-            // RFC 3501 §6.4.7: the client may create it and try again.
-            if no.code == Some(Code::NonExistent) {
-                no.code = Some(Code::TryCreate);
-            }
-            no
-        })?;
-        let set =
-            |set: Option<&pb::UidSet>| uid_set(set).map_err(|error| No::from(Status::from(error)));
-        let source = set(answer.source_uids.as_ref())?;
-        let target = set(answer.target_uids.as_ref())?;
-        Ok((answer.target_uid_validity, source, target))
     }
 
     async fn tell_copied(
@@ -121,7 +109,7 @@ impl Conversation {
             only_deleted: true,
         };
         let answer = self.shared.store.clone().expunge(request).await;
-        let result = match answer.map(tonic::Response::into_inner) {
+        let result = match answer.map(Response::into_inner) {
             Ok(answer) => match check(answer.failure) {
                 Ok(()) => {
                     view.reach(answer.modseq).await;
@@ -134,4 +122,20 @@ impl Conversation {
         self.update(true).await;
         self.finish(tag, result, "EXPUNGE done");
     }
+}
+
+fn copied(answer: Result<Response<pb::CopyResponse>, Status>) -> Result<(u32, UidSet, UidSet), No> {
+    let answer = answer?.into_inner();
+    check(answer.failure).map_err(|mut no| {
+        // RFC 3501 §6.4.7: the client may create it and try again.
+        if no.code == Some(Code::NonExistent) {
+            no.code = Some(Code::TryCreate);
+        }
+        no
+    })?;
+    let set =
+        |set: Option<&pb::UidSet>| uid_set(set).map_err(|error| No::from(Status::from(error)));
+    let source = set(answer.source_uids.as_ref())?;
+    let target = set(answer.target_uids.as_ref())?;
+    Ok((answer.target_uid_validity, source, target))
 }
