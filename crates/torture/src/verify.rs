@@ -161,6 +161,10 @@ pub(crate) fn stop(world: &World) -> Result<()> {
 fn leftovers(world: &World, mail: &Path) -> Result<()> {
     for entry in std::fs::read_dir(mail)? {
         let folder = entry?.path();
+        if folder.ends_with(".lock") {
+            // It stays, and whoever has the store has a lock on it.
+            continue;
+        }
         let is_journal = folder.ends_with(".journal");
         for entry in std::fs::read_dir(&folder)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
