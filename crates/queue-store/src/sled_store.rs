@@ -72,6 +72,11 @@ impl Drop for SledStore {
         // The next start has less to read.
         if let Err(failure) = self.store.settle() {
             error!(%failure, "the queue's index stays behind its log");
+            if failure.is_fatal() {
+                // It would flush once more as it goes, and panic where that fails again. The process
+                // ends.
+                std::mem::forget(self.store.db.clone());
+            }
         }
     }
 }
