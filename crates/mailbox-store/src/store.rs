@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::account::PENDING_MAX;
 use crate::account::index::Pool;
 use crate::account::reclaim::Eagerness;
-use crate::disk::{Disk, FileSystem, guard, make_folder, sync_folder};
+use crate::disk::{Disk, DiskFile, FileSystem, guard, make_folder, sync_folder};
 use crate::error::caught;
 use crate::journal::Journal;
 use crate::lock::lock_root;
@@ -106,7 +106,7 @@ pub struct MailStore {
     /// Gives space back until the sender is dropped.
     reclaimer: Option<(Sender<()>, JoinHandle<()>)>,
     /// Given back behind all else.
-    _lock: File,
+    _lock: Box<dyn DiskFile>,
 }
 
 #[derive(Debug)]
@@ -162,7 +162,7 @@ impl MailStore {
         options.disk = guard(options.disk);
         let disk = &options.disk;
         make_folder(&**disk, &root)?;
-        let lock = lock_root(&root, options.lock_wait)?;
+        let lock = lock_root(&**disk, &root, options.lock_wait)?;
         finish_removals(&**disk, &root)?;
         let (full, is_full) = channel();
         let journal = Journal::open(&root.join(JOURNAL), &options, full)?;

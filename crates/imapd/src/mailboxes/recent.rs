@@ -1,7 +1,7 @@
 //! Which messages are `\Recent` to somebody (RFC 3501 §2.3.2).
 
-/// Ranges that are remembered; older ones are forgotten. Only where several front ends take turns in
-/// claiming are there more than one.
+/// Ranges that are remembered; older ones are forgotten. There is more than one only where others claim
+/// in turn: sessions of this front end, or other front ends.
 const MAX: usize = 64;
 
 /// Ranges of UIDs in ascending order: from the first on, below the second.
